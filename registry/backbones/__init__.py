@@ -1,0 +1,1 @@
+"""One file for each of the backbones that a recipe can name."""

@@ -1,0 +1,119 @@
+"""An ensemble of fully connected networks on zero-padded states and actions, one step back and no further.
+
+Paper: Chua et al. 2018, PETS (arXiv 1805.12114); Yu et al. 2020, MOPO (arXiv 2005.13239); as a baseline in Yin et al.
+2025 (arXiv 2502.01366), section 5
+All members are trained at once, as one batch of weights. Tokens of more than one feature are first projected to
+``embed`` features each.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from wmzoo.backbone import Backbone, BackboneConfig, Layout
+from wmzoo.recipe import setting
+from wmzoo.trajectories import ACTION, REWARD, STATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(BackboneConfig):
+    """Settings of the padded ensemble."""
+
+    members: int = setting(7, "independent networks, trained together", symbol="E", low=1)
+    elites: int = setting(5, "members with the least validation loss, whose even mixture predicts", low=1)
+    layers: int = setting(4, "hidden layers", low=1)
+    width: int = setting(640, "units of a hidden layer", low=1)
+    max_states: int = setting(90, "states are padded with zeros to this number", low=1)
+    max_actions: int = setting(30, "actions are padded with zeros to this number", low=1)
+    embed: int = setting(8, "features that a token of several features is projected to", low=1)
+
+
+PRESETS = {
+    "S": {"width": 112},
+    "M": {"width": 304},
+    "L": {"width": 640},
+    "paper": {"width": 640},
+}
+
+
+class MLPEnsemble(Backbone):
+    """The padded ensemble.
+
+    Args:
+        config: its settings.
+        features: token features, ``K``.
+        outputs: head parameters of each variate, ``P``.
+    """
+
+    batched = True
+
+    def __init__(self, config: Config, features: int, outputs: int):
+        super().__init__()
+        self.config, self.outputs = config, outputs
+        self.columns = config.max_states + 1 + config.max_actions
+        self.predicted = config.max_states + 1
+        members, inner = config.members, features if features == 1 else config.embed
+        self.embed = None if features == 1 else BatchedLinear(members, features, config.embed)
+        sizes = [(config.max_states + config.max_actions) * inner] + [config.width] * config.layers
+        self.hidden = nn.ModuleList([BatchedLinear(members, a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.out = BatchedLinear(members, config.width, self.predicted * outputs)
+
+    def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Head parameters ``[E, B, T, M, P]`` of every next row, each from the row before it alone."""
+        batch, time, variates, _ = tokens.shape
+        x = rearrange(tokens, "b t m k -> 1 (b t m) k")
+        x = x if self.embed is None else self.embed(x)
+        x = rearrange(x, "e (b t m) k -> e b t m k", b=batch, t=time)
+        x = rearrange(_pick(x, self._sources(layout.role)), "e b t s k -> e (b t) (s k)")
+        for layer in self.hidden:
+            x = nn.functional.silu(layer(x))
+        out = rearrange(self.out(x), "e (b t) (s p) -> e b t s p", b=batch, p=self.outputs)
+        return _pick(out, self._slots(layout.role))
+
+    def fits(self, columns: int, predicted: int) -> str:
+        """Why an environment is too wide for the padding; empty if it is not."""
+        states, actions = predicted - 1, columns - predicted
+        if states > self.config.max_states or actions > self.config.max_actions:
+            return (
+                f"{states} states and {actions} actions, but it is padded to {self.config.max_states} and "
+                f"{self.config.max_actions}; raise max_states or max_actions."
+            )
+        return ""
+
+    def _sources(self, role: Tensor) -> Tensor:
+        """``[B, slots]`` the column that each padded input is read from; -1 for the padding."""
+        states, actions = (role == STATE).sum(1, keepdim=True), (role == ACTION).sum(1, keepdim=True)
+        state = torch.arange(self.config.max_states, device=role.device).expand(len(role), -1)
+        action = torch.arange(self.config.max_actions, device=role.device).expand(len(role), -1)
+        first = torch.where(state < states, state, -1)
+        return torch.cat([first, torch.where(action < actions, action + states + 1, -1)], 1)
+
+    def _slots(self, role: Tensor) -> Tensor:
+        """``[B, M]`` the output that holds each column's parameters; -1 where nothing is predicted."""
+        column = torch.arange(role.shape[1], device=role.device).expand_as(role)
+        return torch.where(role == STATE, column, torch.where(role == REWARD, self.config.max_states, -1))
+
+
+def _pick(x: Tensor, index: Tensor) -> Tensor:
+    """Gather ``[E, B, T, N, F]`` along N by ``[B, W]`` indices; -1 gives zeros."""
+    chosen = index.clamp_min(0)[None, :, None, :, None].expand(x.shape[0], -1, x.shape[2], -1, x.shape[4])
+    return x.gather(3, chosen) * (index >= 0)[None, :, None, :, None]
+
+
+class BatchedLinear(nn.Module):
+    """One dense layer for each member, ``[E, N, in]`` to ``[E, N, out]``."""
+
+    def __init__(self, members: int, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs))
+        self.bias = nn.Parameter(torch.zeros(members, 1, outputs))
+        std = 1 / (2 * math.sqrt(inputs))
+        nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[E, N, in]``, or ``[1, N, in]`` for all members, to ``[E, N, out]``."""
+        x = x.expand(len(self.weight), -1, -1)
+        return torch.baddbmm(self.bias, x, self.weight)

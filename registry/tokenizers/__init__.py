@@ -1,0 +1,1 @@
+"""One file for each of the tokenizers that a recipe can name."""

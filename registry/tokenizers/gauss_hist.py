@@ -1,0 +1,35 @@
+"""A Gaussian around the value, cut into the bins of an even grid over the training range.
+
+Paper: Yin et al. 2025, TrajWorld (arXiv 2502.01366), section 4.1; Imani and White 2018, HL-Gauss
+Its mass is renormalised to the support. Values outside of the (widened) training range are clipped to its edge, and
+are counted.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from wmzoo.binning import gauss_histogram, unit_values
+from wmzoo.recipe import setting
+from wmzoo.trajectories import Columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the Gaussian-histogram tokenizer."""
+
+    bins: int = setting(256, "bins over the range", symbol="B", low=2)
+    sigma: float = setting(0.75, "spread of the Gaussian", unit="bin widths", symbol="sigma", low=0.05, high=100.0)
+    margin: float = setting(0.0, "widening of the range at each end", unit="share of the training range", low=0.0)
+
+
+class GaussHist(nn.Module):
+    """Turns ``[B, T, M]`` values into ``[B, T, M, K]`` histograms."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.config, self.features, self.margin = config, config.bins, config.margin
+
+    def forward(self, values: Tensor, columns: Columns) -> Tensor:
+        """Tokens ``[B, T, M, K]`` of values in physical units; each sums to 1."""
+        return gauss_histogram(unit_values(values, columns, self.margin), self.config.bins, self.config.sigma)

@@ -1,0 +1,124 @@
+"""The corpus: written whole or not at all, opened without reading, refused in a sentence when it is broken."""
+
+from __future__ import annotations
+
+import resource
+import time
+
+import h5py
+import numpy as np
+import pytest
+from systems import linear_episode, system_corpus, system_set
+
+from wmzoo.data import info
+from wmzoo.data.store import EPISODE, make_set, open_corpus, write_corpus
+from wmzoo.errors import WmzooError
+from wmzoo.trajectories import Episode, episode_rows
+
+
+def refusal(path):
+    with pytest.raises(WmzooError) as caught:
+        open_corpus(path)
+    (problem,) = caught.value.problems
+    return problem
+
+
+def test_round_trip(workdir):
+    first, second = system_set(level="a"), system_set(level="b", seed=1)
+    write_corpus(workdir / "c.h5", [first, second], {"made": "here"})
+    corpus = open_corpus(workdir / "c.h5")
+    assert list(corpus.sets) == ["toy/a", "toy/b"] and corpus.about == {"made": "here"}
+    found = corpus.sets["toy/b"]
+    np.testing.assert_array_equal(found.data, second.data)
+    np.testing.assert_array_equal(found.rows(3), second.rows(3))
+    assert (found.names, found.states, found.actions, found.sha256) == (second.names, 3, 2, second.sha256)
+    assert not list(info.problems(found))
+    assert [p.name for p in workdir.iterdir()] == ["c.h5"]
+
+
+def test_rows_pair_the_reward_with_the_state_it_led_to():
+    episode = linear_episode(np.random.default_rng(0), 5)
+    rows = episode_rows(episode)
+    assert rows.shape == (6, 6) and rows[0, 3] == 0 and (rows[-1, 4:] == 0).all()
+    np.testing.assert_allclose(rows[1:, 3], rows[1:, 0], rtol=1e-6)  # this reward is the first state after the step
+    np.testing.assert_allclose(rows[:-1, 4:], episode.actions, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [((3, 3, 2), "needs 4 observations"), ((4, 3, 2), "3 rewards"), ((1, 0, 0), "at least one")],
+)
+def test_mismatched_episodes_are_refused(lengths, sentence):
+    observations, actions, rewards = lengths
+    with pytest.raises(ValueError, match=sentence):
+        Episode(observations=np.zeros((observations, 2)), actions=np.zeros((actions, 1)), rewards=np.zeros(rewards))
+
+
+def test_missing_foreign_truncated_and_old_files_are_refused(workdir):
+    assert "no such corpus" in refusal(workdir / "none.h5")
+    (workdir / "text.h5").write_text("hello")
+    assert "not a readable corpus" in refusal(workdir / "text.h5")
+    with h5py.File(workdir / "other.h5", "w") as file:
+        file["x"] = 1
+    assert "not a wmzoo corpus" in refusal(workdir / "other.h5")
+    path = system_corpus(workdir / "c.h5")
+    (workdir / "cut.h5").write_bytes(path.read_bytes()[:-2000])
+    assert "cut short" in refusal(workdir / "cut.h5")
+    with h5py.File(path, "a") as file:
+        file.attrs["version"] = 99
+    assert "corpus version 99" in refusal(path)
+
+
+def rewritten(path, name, value):
+    with h5py.File(path, "a") as file:
+        group = file["sets/toy/a"]
+        del group[name]
+        group[name] = value
+
+
+def test_mismatched_lengths_and_short_episodes_are_refused(workdir):
+    path = system_corpus(workdir / "c.h5")
+    with h5py.File(path) as file:
+        offsets = file["sets/toy/a/offsets"][()]
+    rewritten(path, "offsets", offsets[:-1])
+    assert "mismatched lengths" in refusal(path)
+    offsets[1] = 1
+    rewritten(path, "offsets", offsets)
+    assert "episode 0 is shorter than two steps" in refusal(path)
+
+
+def test_an_unwritable_place_and_a_full_disk_leave_nothing(workdir, monkeypatch):
+    (workdir / "file").write_text("")
+    with pytest.raises(WmzooError, match="can.t be written"):
+        write_corpus(workdir / "file" / "c.h5", [system_set()], {})
+    # /dev/full refuses every write, as a full disk does
+    full = workdir / "c.h5"
+    monkeypatch.setattr("os.getpid", lambda: 7)
+    (workdir / "c.h5.partial-7").symlink_to("/dev/full")
+    with pytest.raises(WmzooError, match="can.t be written"):
+        write_corpus(full, [system_set()], {})
+    assert not full.exists() and not (workdir / "c.h5.partial-7").is_symlink()
+
+
+def test_info_tells_what_is_wrong(workdir, capsys):
+    broken = system_set(episodes=5)
+    broken.data[3, 0] = np.nan
+    broken.data[:, 4] = 0.5
+    write_corpus(workdir / "c.h5", [broken, system_set(level="b"), system_set(level="copy")], {})
+    info.print_info(str(workdir / "c.h5"), variates=True)
+    printed = capsys.readouterr().out
+    for text in ("1 NaN or infinite", "never changes: action:0", "SHA-256 differs", "is a copy of toy/b episode 0"):
+        assert text in printed
+
+
+def test_a_million_steps_open_quickly_in_little_memory(workdir):
+    rows = np.random.default_rng(0).normal(size=(1001, 24)).astype("f4")
+    names = [*(f"x{i}" for i in range(17)), "reward", *(f"a{i}" for i in range(6))]
+    big = make_set("toy", "a", names, 17, 0.05, [rows] * 1000, np.zeros(1000, EPISODE), {})
+    write_corpus(workdir / "big.h5", [big], {})
+    del big
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    corpus = open_corpus(workdir / "big.h5")
+    assert time.perf_counter() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kB
+    assert corpus.sets["toy/a"].data.shape == (1_001_000, 24)

@@ -1,0 +1,203 @@
+"""Training: resumes to the bit, alike on one process or two, stops on a bad loss, refuses what is wrong."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from systems import SMALL, system_corpus, toy_recipe
+
+from wmzoo import checkpoint, recipe, training
+from wmzoo.errors import WmzooError
+from wmzoo.recipe import Source, check
+
+DROPOUT = {"backbone": {"name": "trajworld", **SMALL["trajworld"], "dropout": 0.1}}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def toy(workdir, **changes):
+    if not (workdir / "toy.h5").exists():
+        system_corpus(workdir / "toy.h5")
+    return check(Source(toy_recipe(**changes), {}))
+
+
+def losses(folder):
+    with (folder / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_loss_falls_and_everything_is_kept(workdir):
+    folder = training.train(toy(workdir, train={"steps": 60, "validate_every": 20}), quiet=True)
+    assert {p.name for p in folder.iterdir()} == {
+        "best.safetensors", "last.safetensors", "history.csv", "manifest.json", "recipe.yaml", "run.json",
+    }  # fmt: skip
+    curve = losses(folder)
+    assert len(curve) == 60 and sum(curve[-10:]) < 0.8 * sum(curve[:10])
+    assert recipe.load(folder / "recipe.yaml") == checkpoint.load(folder).recipe
+
+
+@pytest.mark.parametrize("backbone", ["trajworld", "mlp_ensemble"])
+def test_killed_at_any_point_and_resumed_ends_with_the_same_bits(workdir, backbone):
+    model = DROPOUT if backbone == "trajworld" else {}
+    settings = toy_recipe(backbone=backbone, model=model, train={"steps": 120, "validate_every": 15})
+    settings["train"]["warmup"] = 10
+    system_corpus(workdir / "toy.h5")
+    (workdir / "toy.yaml").write_text(yaml.safe_dump(settings))
+    whole = training.train(recipe.load("toy.yaml", ["tracking.folder=whole"]), quiet=True)
+    command = [sys.executable, "-m", "wmzoo", "train", "toy.yaml", "--resume", "--quiet", "tracking.folder=killed"]
+    kills = 0
+    for delay in (0.0, 0.15, 0.4):  # after the first checkpoint of each attempt
+        process = subprocess.Popen(command, env=ENVIRONMENT, cwd=workdir)
+        kills += killed_after_a_checkpoint(process, workdir / "killed", delay)
+    subprocess.run(command, env=ENVIRONMENT, cwd=workdir, check=kills > 0)
+    (resumed,) = (workdir / "killed").glob("*/*")
+    assert kills > 0
+    for name in (checkpoint.LAST, checkpoint.BEST):
+        a, b = (checkpoint.read(folder / name) for folder in (whole, resumed))
+        assert a[0].keys() == b[0].keys() and a[1]["step"] == b[1]["step"]
+        assert all(torch.equal(a[0][key], b[0][key]) for key in a[0])
+    assert losses(whole) == losses(resumed)
+
+
+def killed_after_a_checkpoint(process, folder: Path, delay: float) -> bool:
+    """Wait until the process has written another checkpoint, then a little longer, then SIGKILL; false if it ended."""
+    start = time.time()
+    before = max((p.stat().st_mtime_ns for p in folder.glob("*/*/last.safetensors")), default=0)
+    while process.poll() is None and time.time() - start < 120:
+        now = max((p.stat().st_mtime_ns for p in folder.glob("*/*/last.safetensors")), default=0)
+        if now > before:
+            time.sleep(delay)
+            process.send_signal(signal.SIGKILL)
+            return process.wait() == -signal.SIGKILL
+        time.sleep(0.005)
+    process.wait()
+    return False
+
+
+def test_two_gloo_processes_give_the_loss_curve_of_one(workdir):
+    system_corpus(workdir / "toy.h5")
+    (workdir / "toy.yaml").write_text(yaml.safe_dump(toy_recipe(train={"steps": 30})))
+    alone = training.train(recipe.load("toy.yaml", ["tracking.folder=alone"]), quiet=True)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "-m", "wmzoo", "train", "toy.yaml", "--quiet", "tracking.folder=two"]
+    subprocess.run(command, env=ENVIRONMENT, cwd=workdir, check=True, timeout=300)
+    (two,) = (workdir / "two").glob("*/*")
+    torch.testing.assert_close(torch.tensor(losses(two)), torch.tensor(losses(alone)), rtol=1e-4, atol=1e-5)
+
+
+def test_accumulating_a_batch_in_parts_gives_the_same_curve(workdir):
+    curves = [
+        losses(training.train(toy(workdir, train={"accumulate": parts}), quiet=True)) for parts in (1, 4)
+    ]
+    torch.testing.assert_close(*map(torch.tensor, curves), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_window_and_keeps_the_last_checkpoint(workdir, monkeypatch):
+    made = toy(workdir, train={"steps": 40, "validate_every": 10})
+    trainer = training.Trainer(made)
+    update = trainer._update
+
+    def poisoned(window, rows):
+        if trainer.step == 25:
+            window.values[3, -1, 0] = float("nan")
+        return update(window, rows)
+
+    monkeypatch.setattr(trainer, "_update", poisoned)
+    with pytest.raises(WmzooError) as caught:
+        trainer.run(quiet=True)
+    (sentence,) = caught.value.problems
+    assert "stopped at step 25" in sentence and "window of toy/a, episode" in sentence and "learning_rate" in sentence
+    kept = checkpoint.read(trainer.folder / checkpoint.LAST)[1]
+    assert kept["step"] == 20
+    resumed = training.train(made, resume=True, quiet=True)
+    assert checkpoint.read(resumed / checkpoint.LAST)[1]["step"] == 40
+
+
+def test_elites_are_the_members_with_the_least_validation_loss(workdir):
+    model = {"backbone": {"name": "mlp_ensemble", **SMALL["mlp_ensemble"], "members": 4, "elites": 2}}
+    trainer = training.Trainer(toy(workdir, backbone="mlp_ensemble", model=model))
+    trainer.run(quiet=True)
+    assert trainer.model.elites.tolist() == sorted(trainer.validate().argsort()[:2].tolist())
+
+
+def test_bootstrapped_members_see_their_own_rows(workdir):
+    from wmzoo.backbone import bootstrap_weights
+
+    rows = torch.arange(20_000).reshape(100, 200)
+    weights = bootstrap_weights(rows, 3, seed=5)
+    assert weights.mean().item() == pytest.approx(1.0, abs=0.02)
+    assert weights.var().item() == pytest.approx(1.0, abs=0.05)
+    assert (weights == 0).float().mean().item() == pytest.approx(0.368, abs=0.01)
+    assert torch.corrcoef(weights.reshape(3, -1)).triu(1).abs().max() < 0.03
+    assert torch.equal(weights[:, 40:50], bootstrap_weights(rows[40:50], 3, seed=5))
+    assert not torch.equal(weights, bootstrap_weights(rows, 3, seed=6))
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "radam", "lion"])
+def test_optimizers_of_torch_and_timm(workdir, name):
+    folder = training.train(toy(workdir, train={"optimizer": name, "steps": 4, "validate_every": 2}), quiet=True)
+    assert (folder / checkpoint.BEST).is_file()
+
+
+def test_bf16_autocast_trains(workdir):
+    curve = losses(training.train(toy(workdir, train={"precision": "bf16", "steps": 60}), quiet=True))
+    assert sum(curve[-10:]) < 0.85 * sum(curve[:10])
+
+
+def test_schedule_rises_then_falls(workdir):
+    made = toy(workdir, train={"steps": 100, "warmup": 10, "learning_rate": 1.0})
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    schedule = training.make_schedule(optimizer, made.train)
+    rates = []
+    for _ in range(100):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[5] == pytest.approx(0.55)
+    assert rates[55] == pytest.approx(0.5, abs=0.02) and rates[-1] < 0.001
+
+
+def test_what_is_refused(workdir):
+    made = toy(workdir)
+    folder = training.train(made, quiet=True)
+    for arguments, sentence in (({}, "already trained"), ({"resume": True}, "already trained")):
+        with pytest.raises(WmzooError, match=sentence):
+            training.train(made, quiet=True, **arguments)
+    for settings, sentence in (
+        ({"optimizer": "adamm"}, 'Did you mean "adam"'),
+        ({"device": "cuda"}, "not available here") if not torch.cuda.is_available() else ({"optimizer": ""}, "not known"),
+        ({"attention": "xformers", "device": "cpu"}, "no kernel for cpu"),
+    ):
+        with pytest.raises(WmzooError, match=sentence):
+            training.train(toy(workdir, train=settings), quiet=True)
+    (workdir / "file").write_text("")
+    with pytest.raises(WmzooError, match="can't be written"):
+        training.train(toy(workdir, tracking={"folder": "file"}), quiet=True)
+    (folder / "run.json").write_text('{"status": "running", "mlflow_run_id": "x"}')
+    with pytest.raises(WmzooError, match="an unfinished run; add --resume"):
+        training.train(made, quiet=True)
+
+
+def test_a_checkpoint_of_another_recipe_or_changed_data_is_not_resumed(workdir):
+    made = toy(workdir)
+    folder = training.train(made, quiet=True)
+    status = (folder / "run.json").read_text().replace("finished", "running")
+    (folder / "run.json").write_text(status)
+    other = training.train(toy(workdir, seed=1), quiet=True)
+    own = (folder / checkpoint.LAST).read_bytes()
+    (folder / checkpoint.LAST).write_bytes((other / checkpoint.LAST).read_bytes())
+    with pytest.raises(WmzooError, match="a checkpoint of another recipe"):
+        training.train(made, resume=True, quiet=True)
+    (folder / checkpoint.LAST).write_bytes(own)
+    system_corpus(workdir / "toy.h5", seed=3)
+    with pytest.raises(WmzooError, match="corpus or its split has changed"):
+        training.train(made, resume=True, quiet=True)

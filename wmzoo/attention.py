@@ -1,0 +1,149 @@
+"""One attention function for all backbones, with the fastest kernel that runs where the tensors are.
+
+``xformers``  memory-efficient attention, CUDA only; padding becomes a block-diagonal bias over packed rows.
+``sdpa``      PyTorch's scaled-dot-product attention; the fastest in fp32 on a CPU.
+``matmul``    plain products and a softmax; the fastest in bf16 on a CPU, for the short sequences met here.
+``einsum``    the reference that the others are tested against.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from wmzoo.errors import WmzooError
+
+KERNELS = ("auto", "xformers", "sdpa", "matmul", "einsum")
+
+
+def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype) -> str:
+    """The kernel that will run: what was asked for, or the fastest known one for ``auto``.
+
+    Args:
+        kernel: one of ``KERNELS``.
+        device, dtype: of the queries.
+
+    Raises:
+        WmzooError: ``xformers`` was asked for on a device where it has no kernel.
+    """
+    if kernel == "xformers" and device.type != "cuda":
+        raise WmzooError(
+            f"train.attention: xformers has no kernel for {device.type}; use auto, sdpa, matmul or einsum there."
+        )
+    if kernel != "auto":
+        return kernel
+    if device.type == "cuda":
+        return "xformers"
+    return "matmul" if dtype == torch.bfloat16 else "sdpa"
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, keys: Tensor | None = None, kernel: str = "auto"
+) -> Tensor:
+    """Softmax attention, scaled by the square root of the head size.
+
+    Args:
+        q: ``[B, L, H, d]`` queries. ``B`` counts independent sequences, ``H`` heads.
+        k, v: ``[B, N, H, d]`` keys and values, ``N >= L``; the queries are the last ``L`` of the ``N`` places.
+        causal: whether a query sees only its own place and those before it.
+        keys: ``[B, N]`` bool, false for padding that nobody may attend to; None if there is none. What comes out
+            at padded queries is finite and without meaning.
+        kernel: one of ``KERNELS``.
+
+    Returns:
+        ``[B, L, H, d]``.
+
+    Raises:
+        WmzooError: the kernel does not run on this device.
+    """
+    return _RUN[choose_kernel(kernel, q.device, q.dtype)](q, k, v, causal, keys)
+
+
+def visible(length: int, places: int, causal: bool, keys: Tensor | None, device: torch.device) -> Tensor | None:
+    """Which query sees which key, broadcastable to ``[B, 1, L, N]`` bool; None if all do."""
+    mask = None
+    if causal and length > 1:
+        mask = torch.ones(length, places, dtype=torch.bool, device=device).tril(places - length)[None, None]
+    if keys is not None:
+        seen = keys[:, None, None, :]
+        mask = seen if mask is None else mask & seen
+    return mask
+
+
+def _einsum(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+    scores = torch.einsum("blhd,bnhd->bhln", q, k) / math.sqrt(q.shape[-1])
+    return torch.einsum("bhln,bnhd->blhd", _softmax(scores, q, k, causal, keys), v)
+
+
+def _matmul(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+    scale = 1 / math.sqrt(q.shape[-1])
+    scores = (q * scale).transpose(1, 2) @ k.permute(0, 2, 3, 1)  # [B, H, L, N]
+    return (_softmax(scores, q, k, causal, keys) @ v.transpose(1, 2)).transpose(1, 2)
+
+
+def _softmax(scores: Tensor, q: Tensor, k: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+    mask = visible(q.shape[1], k.shape[1], causal, keys, q.device)
+    if mask is not None:
+        # A large finite number, so that a query with nothing to see gives an average and not NaN.
+        scores = scores.masked_fill(~mask, -1e9 if scores.dtype != torch.float16 else -6e4)
+    return scores.softmax(-1).to(q.dtype)  # autocast runs the softmax in fp32
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    square = q.shape[2] == k.shape[2]
+    if causal and keys is None and square:
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:
+        mask = visible(q.shape[2], k.shape[2], causal, keys, q.device)
+        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return out.transpose(1, 2)
+
+
+def _xformers(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+    logging.getLogger("xformers").setLevel(logging.ERROR)  # it warns of kernels that the zoo does not use
+    import xformers.ops as xops
+
+    if keys is None:
+        return xops.memory_efficient_attention(q, k, v, attn_bias=_unpadded_bias(q, k, causal))
+    # Only the real places are packed, one block a sequence; padding costs nothing.
+    queries = keys[:, -q.shape[1] :]
+    bias = packed_bias(queries, keys, causal)
+    out = xops.memory_efficient_attention(q[queries][None], k[keys][None], v[keys][None], attn_bias=bias)
+    return torch.zeros_like(q).masked_scatter(queries[..., None, None], out[0])
+
+
+def _unpadded_bias(q: Tensor, k: Tensor, causal: bool) -> object | None:
+    from xformers.ops import fmha
+
+    if not causal or q.shape[1] == 1:
+        return None
+    if q.shape[1] == k.shape[1]:
+        return fmha.attn_bias.LowerTriangularMask()
+    return fmha.attn_bias.LowerTriangularFromBottomRightMask()
+
+
+def packed_bias(queries: Tensor, keys: Tensor, causal: bool) -> object:
+    """xformers' block-diagonal bias for sequences packed without their padding.
+
+    Args:
+        queries: ``[B, L]`` bool, the real queries; keys: ``[B, N]`` bool, the real keys.
+        causal: whether queries see only what is not after them (their last key is their own place).
+    """
+    from xformers.ops import fmha
+
+    q_lengths, k_lengths = queries.sum(1).tolist(), keys.sum(1).tolist()
+    bias = fmha.attn_bias.BlockDiagonalMask.from_seqlens(q_lengths, k_lengths)
+    return bias.make_causal_from_bottomright() if causal else bias
+
+
+_RUN: dict[str, Callable[[Tensor, Tensor, Tensor, bool, Tensor | None], Tensor]] = {
+    "einsum": _einsum,
+    "matmul": _matmul,
+    "sdpa": _sdpa,
+    "xformers": _xformers,
+}

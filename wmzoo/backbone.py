@@ -1,0 +1,160 @@
+"""What every backbone is: tokens in, head parameters of the next row out, with a member axis for ensembles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from wmzoo.recipe import setting
+from wmzoo.trajectories import PADDING
+
+if TYPE_CHECKING:
+    from wmzoo.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """What every backbone can be told: how many of it to train, and which to trust."""
+
+    members: int = setting(1, "independent copies, trained together", symbol="E", low=1)
+    elites: int = setting(1, "members with the least validation loss, whose even mixture predicts", low=1)
+    bootstrap: bool = setting(True, "each member sees its own resampling of the training rows, if there are several")
+
+    def problems(self, recipe: Recipe) -> Iterator[tuple[str, str]]:
+        """Settings that can't go together, as (name, sentence)."""
+        if self.elites > self.members:
+            yield "elites", f"{self.elites} elites can't be chosen from {self.members} members; lower it."
+        positions = getattr(self, "positions", None)
+        if positions is not None and recipe.data.window > positions:
+            yield (
+                "positions",
+                f"data.window is {recipe.data.window}, longer than the position table of {positions} rows; "
+                "raise positions or shorten the window.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the real tokens are.
+
+    Attributes:
+        role: ``[B, M]`` int64.
+        valid: ``[B, T]`` bool, false for rows padded at the left.
+        dense: true when nothing is padded.
+        kernel: attention kernel, one of ``wmzoo.attention.KERNELS``.
+    """
+
+    role: Tensor
+    valid: Tensor
+    dense: bool
+    kernel: str
+
+    @property
+    def variate_mask(self) -> Tensor:
+        """``[B, M]`` bool, true for real variates."""
+        return self.role != PADDING
+
+    @property
+    def positions(self) -> Tensor:
+        """``[B, T]`` place of each row, counted from the first real one, so that padding changes nothing."""
+        return (self.valid.cumsum(1) - 1).clamp_min(0)
+
+
+class Backbone(nn.Module):
+    """Base of all backbones.
+
+    A subclass takes ``(config, features, outputs)``: its config, the token features ``K`` and the head parameters
+    ``P`` of each predicted variate.
+
+    Attributes:
+        autoregressive: the variates of the next row are decoded one after another (it has ``start`` and ``extend``).
+        batched: the module holds all members itself and puts ``E`` first; otherwise copies are made of it.
+        columns: most columns that it takes.
+        predicted: most columns that it predicts.
+    """
+
+    autoregressive = False
+    batched = False
+    columns: int
+    predicted: int
+
+    def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Head parameters of the next row.
+
+        Args:
+            tokens: ``[B, T, M, K]``.
+            layout: where the real tokens are.
+
+        Returns:
+            ``[B, T, M, P]`` (``[E, B, T, M, P]`` if batched); row ``t`` holds the parameters of row ``t + 1``, from
+            rows up to ``t`` and, if autoregressive, the variates before it in row ``t + 1`` itself. Columns that
+            are not states or the reward are meaningless.
+        """
+        raise TypeError(f"{type(self).__name__} does not define forward.")
+
+    def fits(self, columns: int, predicted: int) -> str:
+        """Why an environment is too wide for this backbone; empty if it is not.
+
+        Args:
+            columns: its variates, ``M``.
+            predicted: its predicted variates, ``J``.
+        """
+        if columns > self.columns:
+            return f"{columns} variates, but the backbone has room for {self.columns}; raise max_variates."
+        return ""
+
+
+class Members(nn.Module):
+    """Independent copies of a backbone behind one call.
+
+    Args:
+        build: the backbone's class.
+        config: its settings, with ``members``.
+        features: ``K``.
+        outputs: ``P``.
+    """
+
+    def __init__(self, build: Any, config: BackboneConfig, features: int, outputs: int):
+        super().__init__()
+        count = 1 if build.batched else config.members
+        self.copies = nn.ModuleList([build(config, features, outputs) for _ in range(count)])
+        self.batched = bool(build.batched)
+
+    @property
+    def first(self) -> Backbone:
+        """The first copy, to ask what all have in common."""
+        return self.copies[0]  # type: ignore[return-value]
+
+    def forward(self, tokens: Tensor, layout: Layout, chosen: list[int]) -> Tensor:
+        """Head parameters of the chosen members, ``[E, B, T, M, P]``."""
+        if self.batched:
+            return self.copies[0](tokens, layout)[chosen]
+        return torch.stack([self.copies[i](tokens, layout) for i in chosen])
+
+
+def bootstrap_weights(rows: Tensor, members: int, seed: int) -> Tensor:
+    """How often each member's own resampling of the training rows holds each row.
+
+    A resampling with replacement holds a row Poisson(1) times (Oza and Russell 2001, online bagging); the count is
+    a hash of the row, the member and the seed, so that it is the same whenever the row is met.
+
+    Args:
+        rows: ``[B, T]`` int64 names of rows.
+        members: ``E``.
+        seed: of the resampling.
+
+    Returns:
+        ``[E, B, T]`` float32 counts.
+    """
+    member = torch.arange(1, members + 1, device=rows.device)[:, None, None]
+    salt = (seed + 1) * 0x5851F42D4C957F2D & 0x7FFFFFFFFFFFFFFF
+    mixed = rows[None] * 0x2545F4914F6CDD1D + member * 0x1F123BB5DEADBEEF + salt  # int64 wraps, as a hash may
+    for factor in (0x3F58476D1CE4E5B9, 0x14D049BB133111EB):
+        mixed = (mixed ^ ((mixed >> 30) & 0x3FFFFFFFF)) * factor
+    uniform = ((mixed >> 31) & 0x7FFFFFFF).double() / 2**31
+    steps = torch.distributions.Poisson(1.0).log_prob(torch.arange(12.0)).exp().double().cumsum(0)
+    return torch.searchsorted(steps.to(rows.device), uniform).float()

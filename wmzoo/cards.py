@@ -1,0 +1,88 @@
+"""``wmzoo ls`` and ``wmzoo show``: what there is, and what each thing can be told."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from wmzoo import evaluation, recipe, registry
+from wmzoo.collect.simulators import ENVIRONMENTS
+from wmzoo.errors import WmzooError, nearest
+from wmzoo.progress import console
+
+
+def print_list() -> None:
+    """Print every part, recipe, environment, protocol and corpus; imports none of them."""
+    out = console()
+    for kind in registry.KINDS:
+        found = [card for card in registry.cards() if card.kind == kind]
+        _print(out, kind, ("name", "status", "what", "paper"), [(c.name, c.status, c.summary, c.paper) for c in found])
+    _print(out, "recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.names().items()])
+    _print(out, "data recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.data_names().items()])
+    _print(out, "environments", ("name", "what"), [(n, e.summary) for n, e in ENVIRONMENTS.items()])
+    _print(out, "protocols", ("name", "what"), list(evaluation.protocols().items()))
+    corpora = [(str(p), f"{p.stat().st_size / 1e6:.1f} MB") for p in sorted(Path("corpora").glob("**/*.h5"))]
+    _print(out, "corpora", ("file", "size"), corpora or [("none here", "make one: wmzoo data collect quickstart")])
+
+
+def _print(out: Console, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    out.print(table, end="\n\n")
+
+
+def first_comment(path: Path) -> str:
+    """The first line of a recipe's comment: what it is."""
+    lines = path.read_text().splitlines()
+    return lines[0].lstrip("# ") if lines and lines[0].startswith("#") else ""
+
+
+def print_card(name: str) -> None:
+    """Print the card of a part or a recipe.
+
+    Args:
+        name: a name, or ``kind/name`` where a name is used more than once.
+
+    Raises:
+        WmzooError: there is no such thing.
+    """
+    out = console()
+    cards = [c for c in registry.cards() if name in (c.name, f"{c.kind}/{c.name}")]
+    recipes = {**recipe.names(), **recipe.data_names("data/")}
+    for card in cards:
+        _print_part(out, card)
+    if name in recipes:
+        out.print(f"[bold]recipe {name}[/bold]  {recipes[name]}\n", highlight=False)
+        out.print(recipes[name].read_text(), markup=False, highlight=False)
+    if not cards and name not in recipes:
+        raise WmzooError(
+            f'nothing is called "{name}". {nearest(name, {c.name for c in registry.cards()} | set(recipes))}'
+        )
+
+
+def _print_part(out: Console, card: registry.Card) -> None:
+    part = registry.find(card.kind, card.name)
+    out.print(f"[bold]{card.kind[:-1]} {card.name}[/bold]  {card.path}", highlight=False)
+    out.print((part.module_doc or card.summary) + "\n", markup=False, highlight=False)
+    rows = []
+    for field in dataclasses.fields(part.config):
+        about = field.metadata
+        limits = " | ".join(about.get("choices") or ()) or _limits(about.get("low"), about.get("high"))
+        rows.append((field.name, str(field.default), about["unit"], about["symbol"], limits, about["help"]))
+    columns = ("setting", "default", "unit", "symbol", "allowed", "what")
+    _print(out, "settings", columns, rows or [("none", "", "", "", "", "")])
+    if part.presets:
+        _print(out, "sizes", ("size", "settings"), [(s, str(v)) for s, v in part.presets.items()])
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    if low is None:
+        return ""
+    return f">= {low:g}" if high is None else f"{low:g} to {high:g}"

@@ -1,0 +1,183 @@
+"""The command line. A wrong input gets a sentence and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wmzoo import __version__
+from wmzoo.errors import WmzooError
+
+EPILOG = "Start with `wmzoo ls`; `wmzoo COMMAND --help` tells more. Settings are given as key.path=value."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 2 for a wrong input, or 130 when interrupted."""
+    # Idle threads that spin starve the others when cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+    except WmzooError as error:
+        for problem in error.problems:
+            print(f"wmzoo: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("wmzoo: interrupted; nothing half-written is kept, repeat the command to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, `head` say, had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="wmzoo", description="World models for control.", epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    _add(commands, "ls", _ls, "list parts, recipes, environments, corpora and protocols")
+    show = _add(commands, "show", _show, "the card of a part or a recipe: what it is, its settings, its paper")
+    show.add_argument("name", help="such as trajworld, or backbones/trajworld where a name is used twice")
+
+    check = _add(commands, "check", _check, "validate a recipe and count its cost; trains nothing")
+    _recipe_arguments(check)
+    train = _add(commands, "train", _train, "train a recipe")
+    _recipe_arguments(train)
+    train.add_argument("--resume", action="store_true", help="go on after the last checkpoint")
+    train.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    evaluate = _add(commands, "evaluate", _evaluate, "run an evaluation protocol on a trained run")
+    evaluate.add_argument("run", help="a run's folder, or experiment/run")
+    evaluate.add_argument("protocol", help="such as transition/v1")
+    evaluate.add_argument("settings", nargs="*", metavar="k=v", help="settings of the protocol")
+    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md and .png")
+    compare.add_argument("experiment")
+    compare.add_argument("--protocol", default="transition/v1")
+    compare.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
+    compare.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT)")
+    compare.add_argument("--mixed", action="store_true", help="allow different data or protocol settings in one table")
+
+    ui = _add(commands, "ui", _ui, "the MLflow pages, on 127.0.0.1 only")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
+
+    quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
+    quickstart.add_argument("settings", nargs="*", metavar="k=v", help="settings of the quickstart recipe")
+    _data_commands(commands)
+    return parser
+
+
+def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    data = commands.add_parser("data", help="collect and inspect corpora", description="Collect and inspect corpora.")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+    collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
+    collect.add_argument("recipe", help="a data recipe, such as quickstart")
+    collect.add_argument("settings", nargs="*", metavar="k=v", help="settings of the recipe, such as steps=1000")
+    collect.add_argument("--quiet", action="store_true", help="no progress bar")
+    info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
+    info.add_argument("corpus")
+    info.add_argument("--variates", action="store_true", help="also the range of every variate")
+    policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
+    policies.add_argument("environment")
+    policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace], None],
+    text: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe's name or file")
+    parser.add_argument("settings", nargs="*", metavar="k=v", help="settings, such as train.steps=100")
+
+
+# Each command imports what it needs, so that listing is quick.
+
+
+def _ls(options: argparse.Namespace) -> None:
+    from wmzoo import cards
+
+    cards.print_list()
+
+
+def _show(options: argparse.Namespace) -> None:
+    from wmzoo import cards
+
+    cards.print_card(options.name)
+
+
+def _check(options: argparse.Namespace) -> None:
+    from wmzoo import grid, report
+
+    for source in grid.cells(options.recipe, options.settings):
+        report.print_check(source)
+
+
+def _train(options: argparse.Namespace) -> None:
+    from wmzoo import grid, recipe, training
+
+    sources = grid.cells(options.recipe, options.settings)
+    if len(sources) > 1:
+        raise WmzooError(f"{options.recipe}: its grid makes {len(sources)} recipes; choose one by settings.")
+    folder = training.train(recipe.check(sources[0]), resume=options.resume, quiet=options.quiet)
+    print(f"{folder}\nNext: wmzoo evaluate {folder} transition/v1")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from wmzoo import report
+
+    report.print_evaluation(options.run, options.protocol, options.settings, quiet=options.quiet)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from wmzoo import report
+
+    report.print_comparison(options.experiment, options.uri, options.protocol, options.to, options.mixed)
+
+
+def _ui(options: argparse.Namespace) -> None:
+    from wmzoo import ui
+
+    ui.serve(options.uri, options.port)
+
+
+def _quickstart(options: argparse.Namespace) -> None:
+    from wmzoo import quickstart
+
+    quickstart.run(options.settings)
+
+
+def _data_collect(options: argparse.Namespace) -> None:
+    from wmzoo.collect import collector
+
+    path = collector.collect(collector.read(options.recipe, options.settings), quiet=options.quiet)
+    print(f"{path}\nNext: wmzoo data info {path}")
+
+
+def _data_info(options: argparse.Namespace) -> None:
+    from wmzoo.data import info
+
+    info.print_info(options.corpus, variates=options.variates)
+
+
+def _data_policies(options: argparse.Namespace) -> None:
+    from wmzoo.collect import behaviours
+
+    behaviours.make_ladder(options.environment, options.to)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

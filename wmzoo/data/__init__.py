@@ -1,0 +1,1 @@
+"""Corpora: files of trajectories, their splits, and the windows cut from them."""

@@ -1,0 +1,128 @@
+"""``wmzoo data info``: what a corpus holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from rich.table import Table
+
+from wmzoo.data.splits import split
+from wmzoo.data.store import Corpus, TrajectorySet, digest, open_corpus
+from wmzoo.errors import WmzooError
+from wmzoo.progress import console
+from wmzoo.recipe import SplitConfig
+
+
+def print_info(path: str, variates: bool = False) -> None:
+    """Print the sets of a corpus, its splits, ranges and problems.
+
+    Args:
+        path: of the corpus.
+        variates: also print the range of every variate.
+
+    Raises:
+        WmzooError: the corpus can't be opened.
+    """
+    corpus, out = open_corpus(path), console()
+    out.print(f"{corpus.path}: {len(corpus.sets)} sets, {corpus.path.stat().st_size / 1e6:.1f} MB", highlight=False)
+    out.print(_sets(corpus))
+    for item in corpus.sets.values() if variates else ():
+        out.print(_ranges(item))
+    found = [problem for item in corpus.sets.values() for problem in problems(item)]
+    found += shared_episodes(corpus)
+    out.print("\n".join(["problems:", *found]) if found else "no problems found", highlight=False, markup=False)
+
+
+def _sets(corpus: Corpus) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in (
+        "set",
+        "episodes",
+        "steps",
+        "states",
+        "actions",
+        "return",
+        "terminated",
+        "train/val/test",
+        "behaviour",
+    ):
+        table.add_column(name, justify="left" if name in ("set", "behaviour") else "right", no_wrap=name != "behaviour")
+    for item in corpus.sets.values():
+        returns = item.episodes["return"]
+        table.add_row(
+            item.key,
+            f"{len(returns):,}",
+            f"{len(item.data) - len(returns):,}",
+            str(item.states),
+            str(item.actions),
+            f"{returns.mean():.1f} ± {returns.std():.1f}",
+            f"{item.episodes['terminated'].mean():.0%}",
+            _split_counts(item),
+            _behaviour(item),
+        )
+    return table
+
+
+def _split_counts(item: TrajectorySet) -> str:
+    try:
+        parts = split(item, **vars(SplitConfig()))
+    except WmzooError:
+        return "too few"
+    return f"{len(parts.train)}/{len(parts.validation)}/{len(parts.test)}"
+
+
+def _behaviour(item: TrajectorySet) -> str:
+    names = [str(b.get("name", b)) if isinstance(b, dict) else str(b) for b in item.about.get("behaviours", [])]
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _ranges(item: TrajectorySet) -> Table:
+    table = Table(title=f"\n{item.key}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+    for name in ("variate", "low", "high", "mean", "std", "mean change"):
+        table.add_column(name, justify="left" if name == "variate" else "right")
+    inside = np.ones(len(item.data) - 1, bool)
+    inside[item.offsets[1:-1] - 1] = False
+    change = np.abs(np.diff(item.data, axis=0))[inside].mean(0)
+    columns = (item.data.min(0), item.data.max(0), item.data.mean(0), item.data.std(0), change)
+    for i, name in enumerate(item.names):
+        table.add_row(name, *(f"{c[i]:.4g}" for c in columns))
+    return table
+
+
+def problems(item: TrajectorySet) -> Iterator[str]:
+    """What is wrong with a set, a sentence each; nothing if it is sound.
+
+    Args:
+        item: the set; all of its rows are read.
+    """
+    bad = ~np.isfinite(item.data)
+    if bad.any():
+        episodes = np.unique(np.searchsorted(item.offsets, np.flatnonzero(bad.any(1)), side="right") - 1)
+        names = ", ".join(np.asarray(item.names)[bad.any(0)][:5])
+        count = int(bad.sum())
+        yield f"{item.key}: {count} NaN or infinite values in {names} (episodes {_few(episodes)}); remove them."
+    constant = np.asarray(item.names)[item.data.max(0) == item.data.min(0)]
+    if len(constant):
+        yield f"{item.key}: never changes: {_few(constant)}; it carries no information."
+    if digest(item.data, item.offsets) != item.sha256:
+        yield f"{item.key}: its rows are not those that were written (SHA-256 differs); collect it again."
+
+
+def shared_episodes(corpus: Corpus) -> list[str]:
+    """Episodes that occur more than once in a corpus, and so could leak from training into evaluation."""
+    seen: dict[bytes, str] = {}
+    found = []
+    for item in corpus.sets.values():
+        for episode in range(len(item.lengths)):
+            mark = hashlib.blake2b(item.rows(episode).tobytes(), digest_size=16).digest()
+            here = f"{item.key} episode {episode}"
+            if mark in seen:
+                found.append(f"{here} is a copy of {seen[mark]}; remove one, or evaluation may meet training data.")
+            seen.setdefault(mark, here)
+    return found[:10]
+
+
+def _few(values: np.ndarray) -> str:
+    return ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")

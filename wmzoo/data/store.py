@@ -1,0 +1,218 @@
+"""The corpus: one HDF5 file of trajectory sets, flat and uncompressed so that windows are slices of a memory map.
+
+Layout, version 1::
+
+    /                              attrs: format = "wmzoo-corpus", version = 1, about (JSON)
+    /sets/<environment>/<level>    attrs: states, actions, names (JSON), dt [s], sha256, about (JSON)
+        data      [R, M] float32   rows (s_t, r_t, a_t) of all episodes, one after another
+        offsets   [episodes + 1]   int64, row at which each episode begins
+        episodes  [episodes]       return, terminated, truncated, behaviour, seed
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from wmzoo.errors import WmzooError
+from wmzoo.files import replacing
+
+FORMAT, VERSION = "wmzoo-corpus", 1
+EPISODE = np.dtype([("return", "<f4"), ("terminated", "?"), ("truncated", "?"), ("behaviour", "<i2"), ("seed", "<i8")])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrajectorySet:
+    """The episodes of one environment at one level of behaviour.
+
+    Attributes:
+        environment, level: the two halves of its key in a corpus, such as ``hopper`` and ``medium``.
+        names: one name a column, ``[M]``: states, reward, actions.
+        states: number of state dims, ``m``.
+        dt: control interval in seconds.
+        data: ``[R, M]`` float32 rows ``(s_t, r_t, a_t)``, physical units; a memory map when read from a file.
+        offsets: ``[episodes + 1]`` int64 row offsets.
+        episodes: ``[episodes]`` records of return, terminated, truncated, behaviour and seed.
+        about: how it was made: behaviours, versions, parameters.
+        sha256: of the rows and the offsets.
+    """
+
+    environment: str
+    level: str
+    names: tuple[str, ...]
+    states: int
+    dt: float
+    data: np.ndarray
+    offsets: np.ndarray
+    episodes: np.ndarray
+    about: dict[str, Any]
+    sha256: str = ""
+
+    @property
+    def key(self) -> str:
+        """``environment/level``, the name that a recipe uses."""
+        return f"{self.environment}/{self.level}"
+
+    @property
+    def actions(self) -> int:
+        """Number of action dims, ``n``."""
+        return len(self.names) - self.states - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Rows of each episode (one more than its transitions), ``[episodes]``."""
+        return np.diff(self.offsets)
+
+    def rows(self, episode: int) -> np.ndarray:
+        """The rows of one episode, ``[L+1, M]``."""
+        return self.data[self.offsets[episode] : self.offsets[episode + 1]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Corpus:
+    """An opened corpus: its path, its sets by key, and how it was made."""
+
+    path: Path
+    sets: dict[str, TrajectorySet]
+    about: dict[str, Any]
+
+
+def digest(data: np.ndarray, offsets: np.ndarray) -> str:
+    """SHA-256 of the rows and the offsets of a set."""
+    sha = hashlib.sha256(np.ascontiguousarray(offsets, "<i8").tobytes())
+    for start in range(0, len(data), 1 << 18):
+        sha.update(np.ascontiguousarray(data[start : start + (1 << 18)], "<f4").tobytes())
+    return sha.hexdigest()
+
+
+def make_set(
+    environment: str,
+    level: str,
+    names: Sequence[str],
+    states: int,
+    dt: float,
+    rows: Sequence[np.ndarray],
+    episodes: np.ndarray,
+    about: dict[str, Any],
+) -> TrajectorySet:
+    """Join the rows of episodes into a set.
+
+    Args:
+        environment, level: the two halves of its key.
+        names: ``[M]`` column names.
+        states: number of state dims.
+        dt: control interval in seconds.
+        rows: one ``[L+1, M]`` array an episode, as :func:`wmzoo.trajectories.episode_rows` gives them.
+        episodes: one ``EPISODE`` record each.
+        about: how the set was made; plain JSON values.
+    """
+    data = np.concatenate(rows).astype("<f4")
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype("<i8")
+    return TrajectorySet(
+        environment=environment,
+        level=level,
+        names=tuple(names),
+        states=states,
+        dt=dt,
+        data=data,
+        offsets=offsets,
+        episodes=np.asarray(episodes, EPISODE),
+        about=about,
+        sha256=digest(data, offsets),
+    )
+
+
+def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any]) -> None:
+    """Write a corpus; the file appears whole or not at all.
+
+    Args:
+        path: where to.
+        sets: each is written as it comes, so a generator keeps memory small.
+        about: how the corpus was made; plain JSON values.
+
+    Raises:
+        WmzooError: the folder cannot be written, or the disk is full.
+    """
+    with replacing(path) as partial:
+        try:
+            with h5py.File(partial, "w") as file:
+                file.attrs.update({"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
+                for item in sets:
+                    _write_set(file, item)
+        except RuntimeError as error:  # what h5py makes of a disk that fills up
+            raise OSError(str(error)) from error
+
+
+def _write_set(file: h5py.File, item: TrajectorySet) -> None:
+    group = file.create_group(f"sets/{item.key}")
+    group.attrs.update({"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
+    group.attrs.update({"names": json.dumps(item.names), "about": json.dumps(item.about)})
+    group.create_dataset("data", data=np.asarray(item.data, "<f4"))
+    group.create_dataset("offsets", data=item.offsets)
+    group.create_dataset("episodes", data=item.episodes)
+
+
+def open_corpus(path: str | Path) -> Corpus:
+    """Open a corpus without reading its rows: they are memory-mapped.
+
+    Raises:
+        WmzooError: missing, not a corpus, truncated, of another version, or with mismatched lengths.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WmzooError(f"{path}: no such corpus; make one with `wmzoo data collect` or correct data.corpus.")
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT:
+                raise WmzooError(f"{path}: an HDF5 file, but not a wmzoo corpus; collect or import one.")
+            if file.attrs["version"] != VERSION:
+                raise WmzooError(
+                    f"{path}: corpus version {file.attrs['version']}, this wmzoo reads {VERSION}; collect it again."
+                )
+            sets = {
+                f"{environment}/{level}": _open_set(path, group, environment, level)
+                for environment, levels in file["sets"].items()
+                for level, group in levels.items()
+            }
+            return Corpus(path=path, sets=sets, about=json.loads(file.attrs["about"]))
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        raise WmzooError(f"{path}: not a readable corpus, perhaps cut short ({error}); collect it again.") from error
+
+
+def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> TrajectorySet:
+    place = f"{path}: set {environment}/{level}"
+    names, data, offsets = json.loads(group.attrs["names"]), group["data"], group["offsets"][()]
+    states = int(group.attrs["states"])
+    if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
+        raise WmzooError(
+            f"{place}: {data.dtype} data of shape {data.shape} for {len(names)} variates; collect it again."
+        )
+    if offsets[0] != 0 or offsets[-1] != len(data) or len(group["episodes"]) != len(offsets) - 1:
+        raise WmzooError(
+            f"{place}: mismatched lengths: {len(data)} rows, offsets to {offsets[-1]}, "
+            f"{len(group['episodes'])} episode records for {len(offsets) - 1} episodes; collect it again."
+        )
+    if (np.diff(offsets) < 2).any():
+        bad = int(np.argmax(np.diff(offsets) < 2))
+        raise WmzooError(f"{place}: episode {bad} is shorter than two steps; remove it, or collect the set again.")
+    if data.id.get_offset() is None:
+        raise WmzooError(f"{place}: its data is not contiguous, so it can't be memory-mapped; collect it again.")
+    return TrajectorySet(
+        environment=environment,
+        level=level,
+        names=tuple(names),
+        states=states,
+        dt=float(group.attrs["dt"]),
+        data=np.memmap(path, "<f4", "r", data.id.get_offset(), data.shape),
+        offsets=offsets,
+        episodes=group["episodes"][()],
+        about=json.loads(group.attrs["about"]),
+        sha256=str(group.attrs["sha256"]),
+    )

@@ -1,0 +1,159 @@
+"""Windows over memory-mapped sets: indexed lazily, drawn reproducibly, the same on one or many workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from wmzoo.data.store import TrajectorySet
+from wmzoo.trajectories import Variates, Window, columns_of
+
+
+def gather(
+    items: Sequence[TrajectorySet],
+    source: np.ndarray,
+    ends: np.ndarray,
+    length: int,
+    variates: Mapping[str, Variates],
+) -> Window:
+    """Cut windows out of sets; rows before an episode's start are padded with zeros at the left.
+
+    Args:
+        items: the sets.
+        source: ``[B]`` which set each window is cut from.
+        ends: ``[B]`` row of each window's last row in its set's ``data``.
+        length: rows a window, ``T``.
+        variates: training statistics by environment.
+    """
+    width = max(len(items[s].names) for s in np.unique(source))
+    values = np.zeros((len(ends), length, width), np.float32)
+    valid = np.zeros((len(ends), length), bool)
+    for s in np.unique(source):
+        chosen = np.flatnonzero(source == s)
+        values[chosen, :, : len(items[s].names)], valid[chosen] = _slices(items[s], ends[chosen], length)
+    columns = columns_of([variates[items[s].environment] for s in source])
+    return Window(
+        values=torch.from_numpy(values),
+        valid=torch.from_numpy(valid),
+        columns=columns,
+        row=torch.from_numpy(np.asarray(ends, np.int64)),
+        source=torch.from_numpy(np.asarray(source, np.int64)),
+        dense=bool(valid.all() and columns.mask.all()),
+    )
+
+
+def _slices(item: TrajectorySet, ends: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """``[B, T, M]`` values and ``[B, T]`` validity of windows of one set."""
+    starts = item.offsets[np.searchsorted(item.offsets, ends, side="right") - 1]
+    rows = ends[:, None] - np.arange(length - 1, -1, -1)
+    valid = rows >= starts[:, None]
+    values = item.data[np.maximum(rows, starts[:, None])]
+    values[~valid] = 0
+    return values, valid
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sampler:
+    """Draws the windows of each training batch: an environment by weight, then an episode, then a step.
+
+    Batch ``i`` depends on the seed and on ``i`` alone, so any process can make any batch, in any order.
+
+    Attributes:
+        items: the sets.
+        episodes: indices of the episodes to draw from, one array a set.
+        weights: one a set; they need not sum to 1.
+        length: rows a window, ``T``.
+        batch_size: windows a batch, ``B``.
+        seed: of the draws.
+
+    Source: Yin et al. (2025), appendix B.1, and the released loader.
+    """
+
+    items: Sequence[TrajectorySet]
+    episodes: Sequence[np.ndarray]
+    weights: Sequence[float]
+    length: int
+    batch_size: int
+    seed: int
+
+    def draw(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sets ``[B]`` and last rows ``[B]`` of the windows of a batch.
+
+        A window ends at the second row of an episode or later, so that it holds at least one transition.
+        """
+        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, batch]))
+        share = np.asarray(self.weights, float) / np.sum(self.weights)
+        source = rng.choice(len(self.items), self.batch_size, p=share)
+        pick, step = rng.random(self.batch_size), rng.random(self.batch_size)
+        ends = np.empty(self.batch_size, np.int64)
+        for s in np.unique(source):
+            chosen = source == s
+            episode = self.episodes[s][(pick[chosen] * len(self.episodes[s])).astype(np.int64)]
+            start, transitions = self.items[s].offsets[episode], self.items[s].lengths[episode] - 1
+            ends[chosen] = start + 1 + (step[chosen] * transitions).astype(np.int64)
+        return source, ends
+
+
+class Batches(Dataset[tuple[Window, int]]):
+    """Training batches by number: the part that this process takes, and the predicted rows of the whole batch.
+
+    Args:
+        sampler: draws the windows.
+        variates: training statistics by environment.
+        rank, world: this process and their number; the processes take turns over the windows of a batch.
+    """
+
+    def __init__(self, sampler: Sampler, variates: Mapping[str, Variates], rank: int = 0, world: int = 1):
+        self.sampler, self.variates, self.rank, self.world = sampler, variates, rank, world
+
+    def __getitem__(self, batch: int) -> tuple[Window, int]:
+        """The window of batch number ``batch`` and the number of predicted rows over all processes."""
+        source, ends = self.sampler.draw(batch)
+        rows = sum(
+            int(np.minimum(_age(self.sampler.items[s], ends[source == s]), self.sampler.length - 1).sum())
+            for s in np.unique(source)
+        )
+        mine = slice(self.rank, None, self.world)
+        window = gather(self.sampler.items, source[mine], ends[mine], self.sampler.length, self.variates)
+        return window, rows
+
+
+def _age(item: TrajectorySet, ends: np.ndarray) -> np.ndarray:
+    """Transitions between the start of an episode and each row."""
+    return ends - item.offsets[np.searchsorted(item.offsets, ends, side="right") - 1]
+
+
+def batches(source: Batches, start: int, stop: int, workers: int = 0) -> Iterator[tuple[Window, int]]:
+    """Batches number ``start`` to ``stop - 1``, in order, whatever the number of workers."""
+    order = range(start, stop)
+    return iter(DataLoader(source, batch_size=None, sampler=order, num_workers=workers))
+
+
+def every_window(
+    items: Sequence[TrajectorySet], episodes: Sequence[np.ndarray], most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``most`` windows, evenly over all rows that can be predicted: for validation, the same each time.
+
+    Args:
+        items: the sets.
+        episodes: indices of the episodes, one array a set.
+        most: how many windows at the most.
+        seed: of the choice among them.
+
+    Returns:
+        The sets ``[B]`` and the last rows ``[B]``.
+    """
+    sources, ends = [], []
+    for s, (item, chosen) in enumerate(zip(items, episodes, strict=True)):
+        rows = [np.arange(item.offsets[e] + 1, item.offsets[e + 1]) for e in chosen]
+        ends.append(np.concatenate(rows))
+        sources.append(np.full(len(ends[-1]), s))
+    source, end = np.concatenate(sources), np.concatenate(ends)
+    if len(end) > most:
+        kept = np.sort(np.random.default_rng(seed).choice(len(end), most, replace=False))
+        source, end = source[kept], end[kept]
+    return source, end

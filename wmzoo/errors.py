@@ -1,0 +1,33 @@
+"""What a user gets for a wrong input: one sentence that names the place and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WmzooError(Exception):
+    """A mistake in an input, told in sentences; the command line prints it and exits with code 2.
+
+    Args:
+        problems: one sentence a problem, each with its place and its remedy.
+    """
+
+    def __init__(self, *problems: str):
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Suggest valid names for a misspelled one: ``Did you mean "x"? Valid: ...`` (empty if none are valid).
+
+    Args:
+        name: what was written.
+        valid: the names that would have been understood.
+    """
+    valid = sorted(valid)
+    if not valid:
+        return ""
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    hint = f'Did you mean "{close[0]}"? ' if close else ""
+    return f"{hint}Valid: {', '.join(valid)}."

@@ -1,0 +1,95 @@
+"""The transformer pieces that the sequence backbones share: post-norm attention and feed-forward layers.
+
+Source of the block's details: Yin et al. (2025), section 4.2 and appendix B, and the released code: LayerNorm after
+each residual sum with epsilon 1e-6, tanh GELU, biases everywhere, dropout around the attention's output projection
+and after the feed-forward, none on attention weights.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from wmzoo.attention import attend
+
+Cache = tuple[Tensor, Tensor]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with a residual sum and a norm behind it.
+
+    Args:
+        width: ``D``, a multiple of ``heads``.
+        heads: number of heads.
+        dropout: probability, on the heads' output and on the projection.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (dense(width, width) for _ in range(4))
+        self.drop = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None, kernel: str) -> Tensor:
+        """Attend within ``[N, L, D]`` sequences; ``keys`` ``[N, L]`` bool is false for padding."""
+        return self.extend(x, None, causal=causal, keys=keys, kernel=kernel)[0]
+
+    def extend(
+        self, x: Tensor, cache: Cache | None, *, causal: bool, keys: Tensor | None, kernel: str
+    ) -> tuple[Tensor, Cache]:
+        """The same with the keys and values of earlier places in front.
+
+        Args:
+            x: ``[N, L, D]`` new places.
+            cache: keys and values of the places before them, or None.
+            causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
+
+        Returns:
+            ``[N, L, D]`` and the cache with the new places behind.
+        """
+        q, k, v = (rearrange(f(x), "n l (h d) -> n l h d", h=self.heads) for f in (self.query, self.key, self.value))
+        if cache is not None:
+            k, v = torch.cat([cache[0], k], 1), torch.cat([cache[1], v], 1)
+        mixed = rearrange(attend(q, k, v, causal=causal, keys=keys, kernel=kernel), "n l h d -> n l (h d)")
+        return self.norm(x + self.drop(self.out(self.drop(mixed)))), (k, v)
+
+
+class FeedForward(nn.Module):
+    """Two dense layers with a GELU between, a residual sum and a norm behind.
+
+    Args:
+        width: ``D``; the hidden layer is four times as wide.
+        dropout: probability, on the output.
+    """
+
+    def __init__(self, width: int, dropout: float):
+        super().__init__()
+        self.up, self.down = dense(width, 4 * width), dense(4 * width, width)
+        self.drop = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[..., D]`` to ``[..., D]``."""
+        hidden = nn.functional.gelu(self.up(x), approximate="tanh")
+        return self.norm(x + self.drop(self.down(hidden)))
+
+
+def dense(inputs: int, outputs: int) -> nn.Linear:
+    """A dense layer with LeCun-normal weights (LeCun et al. 1998) and zero biases."""
+    layer = nn.Linear(inputs, outputs)
+    # 0.8796 is the standard deviation of a unit normal cut at two.
+    std = 1 / math.sqrt(inputs) / 0.87962566103423978
+    nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def table(rows: int, width: int) -> nn.Embedding:
+    """A learned embedding with standard deviation ``1 / sqrt(width)``."""
+    embedding = nn.Embedding(rows, width)
+    nn.init.normal_(embedding.weight, std=1 / math.sqrt(width))
+    return embedding

@@ -1,0 +1,69 @@
+"""What is printed: tables that keep their columns, and progress bars, which are plain lines outside of a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Report = Callable[[int, str], None]
+PLAIN_SECONDS = 10.0
+FILE_WIDTH = 140  # of tables that go into a file or a pipe
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal, and wide enough for every table where there is none."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=FILE_WIDTH)
+
+
+@contextlib.contextmanager
+def bar(title: str, total: int, start: int = 0, quiet: bool = False, unit: str = "steps") -> Iterator[Report]:
+    """Show how far a job is, its rate and the time left.
+
+    Args:
+        title: of the job.
+        total: steps in all.
+        start: steps that were done before.
+        quiet: show nothing.
+        unit: what is counted.
+
+    Yields:
+        A function of the steps done so far and a short text, such as the loss.
+    """
+    errors = Console(stderr=True)
+    began = time.perf_counter()
+
+    def rate(done: int) -> str:
+        return f"{(done - start) / max(time.perf_counter() - began, 1e-9):.1f} {unit}/s"
+
+    if quiet:
+        yield lambda done, text: None
+    elif not errors.is_terminal:
+        yield _plain(errors, title, total, rate)
+    else:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, TimeRemainingColumn(), console=errors) as progress:
+            task = progress.add_task(title, total=total, completed=start, note="")
+            yield lambda done, text: progress.update(task, completed=done, note=f"{rate(done)} {text}")
+
+
+def _plain(errors: Console, title: str, total: int, rate: Callable[[int], str]) -> Report:
+    """For logs: a line every few seconds, and one at the end."""
+    last = time.perf_counter()
+
+    def report(done: int, text: str) -> None:
+        nonlocal last
+        if time.perf_counter() - last > PLAIN_SECONDS or done == total:
+            last = time.perf_counter()
+            errors.print(f"{title}: {done}/{total}, {rate(done)} {text}", highlight=False)
+
+    return report

@@ -1,0 +1,530 @@
+"""Recipes: YAML read and merged by OmegaConf, then checked against frozen dataclasses, all mistakes at once.
+
+Nothing in a recipe is ever executed: no import paths, no resolvers, no interpolation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wmzoo import registry
+from wmzoo.errors import WmzooError, nearest
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    help: str = "",
+    *,
+    unit: str = "",
+    symbol: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """A field of a config dataclass, with what a user needs to know of it.
+
+    Args:
+        default: its value when a recipe is silent; required if left out.
+        help: one line.
+        unit: physical or counting unit.
+        symbol: the paper's letter.
+        low, high: smallest and largest allowed value, both included.
+        choices: the allowed strings.
+    """
+    about = {
+        "help": help,
+        "unit": unit,
+        "symbol": symbol,
+        "low": low,
+        "high": high,
+        "choices": tuple(choices),
+    }
+    if isinstance(default, dict | list):
+        return field(default_factory=lambda: type(default)(default), metadata=about)
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A part that a recipe names, with its settings."""
+
+    name: str
+    config: Any
+
+
+def part(kind: str, default: str | None = None) -> Any:
+    """A field that names a part of the registry and holds its settings."""
+    metadata = {"kind": kind, "help": f"one of the {kind} and its settings"}
+    if default is None:
+        return field(metadata=metadata)
+    return field(default_factory=lambda: Choice(default, registry.find(kind, default).config()), metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How episodes are dealt out to training, validation and test."""
+
+    seed: int = setting(0, "of the shuffle of episodes", low=0)
+    validation: float = setting(
+        0.1, "share for choosing checkpoints and elites", unit="share of episodes", low=0.0, high=0.9
+    )
+    test: float = setting(0.1, "share kept for evaluation", unit="share of episodes", low=0.0, high=0.9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which trajectories a model is trained on."""
+
+    corpus: str = setting(help="path of an HDF5 corpus")
+    environments: tuple[str, ...] = setting(help="sets of the corpus, environment/level; * matches any")
+    weights: dict[str, float] = setting({}, "how often each set is drawn, relative to 1", low=0.0)
+    window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
+    split: SplitConfig = field(default_factory=SplitConfig)
+    workers: int = setting(0, "processes that load batches", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The three parts that a world model is composed of."""
+
+    tokenizer: Choice = part("tokenizers")
+    backbone: Choice = part("backbones")
+    head: Choice = part("heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training loop for every model."""
+
+    steps: int = setting(help="optimizer steps", low=1)
+    batch_size: int = setting(64, "windows of a step, over all processes", symbol="B", low=1)
+    accumulate: int = setting(1, "parts that a process cuts its batch into", low=1)
+    optimizer: str = setting("adamw", "any optimizer of torch.optim or timm, by its lower-case name")
+    learning_rate: float = setting(1e-4, "at its highest", low=0.0)
+    weight_decay: float = setting(1e-5, "decoupled, on every parameter", low=0.0)
+    warmup: int = setting(10_000, "steps over which the learning rate rises from 0", unit="steps", low=0)
+    cosine: int | None = setting(
+        None, "steps over which it falls to 0 after the warm-up; the rest of training if null", low=1
+    )
+    clip: float = setting(0.25, "largest norm of the gradient", low=0.0)
+    precision: str = setting("auto", "bf16 on CUDA and fp32 on a CPU if auto", choices=("auto", "fp32", "bf16"))
+    attention: str = setting("auto", "attention kernel", choices=("auto", "xformers", "sdpa", "matmul", "einsum"))
+    compile: bool = setting(False, "torch.compile the backbones")
+    device: str = setting("auto", "CUDA where there is one if auto", choices=("auto", "cpu", "cuda"))
+    validate_every: int = setting(1000, "steps between validations and checkpoints", unit="steps", low=1)
+    validation_windows: int = setting(1024, "most windows of a validation", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where runs are recorded."""
+
+    uri: str = setting("sqlite:///mlflow.db", "any MLflow tracking URI")
+    folder: str = setting("runs", "folder of checkpoints and results")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A resolved recipe: everything that a run depends on, apart from the data themselves."""
+
+    name: str = setting(help="of the model in tables and in MLflow")
+    experiment: str = setting("wmzoo", "MLflow experiment")
+    seed: int = setting(0, "of initialisation, batches and dropout", low=0)
+    data: DataConfig
+    model: ModelConfig
+    objective: Choice = part("objectives", "next_step")
+    train: TrainConfig
+    evaluate: dict[str, Any] = field(default_factory=dict, metadata={"evaluate": True, "help": "settings of protocols"})
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they would be written in YAML."""
+        return _plain(self)
+
+    def to_yaml(self) -> str:
+        """The resolved recipe as YAML text."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    @property
+    def hash(self) -> str:
+        """Of everything but where the corpus lies and where results are written; 12 hexadecimal digits."""
+        body = self.to_dict()
+        del body["tracking"], body["data"]["corpus"], body["data"]["workers"]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Choice):
+        return {"name": value.name, **_plain(value.config)}
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+# --- reading and merging ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recipe as written: merged plain values, and where each dotted path was written last."""
+
+    values: dict[str, Any]
+    places: dict[str, str]
+
+    def place(self, path: str) -> str:
+        """``file:line`` of a dotted path, or of the nearest one around it."""
+        while path and path not in self.places:
+            path = path.rpartition(".")[0]
+        return self.places.get(path, "the recipe")
+
+
+def folder() -> Path:
+    """Where the recipes of the package lie."""
+    return Path(__file__).parent.parent / "recipes" if _in_checkout() else Path(__file__).parent / "recipes"
+
+
+def _in_checkout() -> bool:
+    return (Path(__file__).parent.parent / "recipes" / "__init__.py").is_file()
+
+
+def names() -> dict[str, Path]:
+    """The recipes for training, by name: those of the package and of a ``recipes/`` folder here."""
+    return {name: path for name, path in _all().items() if not name.startswith("data/")}
+
+
+def data_names(prefix: str = "") -> dict[str, Path]:
+    """The recipes for collecting data, by name (after ``prefix``)."""
+    return {prefix + name.removeprefix("data/"): path for name, path in _all().items() if name.startswith("data/")}
+
+
+def _all() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for root in (folder(), Path.cwd() / "recipes"):
+        for path in sorted(root.rglob("*.yaml")):
+            found.setdefault(path.relative_to(root).with_suffix("").as_posix(), path)
+    return found
+
+
+def locate(recipe: str, known: Mapping[str, Path]) -> Path:
+    """The file of a recipe given by path or by name.
+
+    Args:
+        recipe: path or name.
+        known: recipes by name.
+
+    Raises:
+        WmzooError: there is none.
+    """
+    if Path(recipe).is_file():
+        return Path(recipe)
+    if recipe in known:
+        return known[recipe]
+    raise WmzooError(f'no recipe "{recipe}": neither a file nor a known name. {nearest(recipe, known)}')
+
+
+def read(recipe: str | Path, overrides: Sequence[str] = (), known: Mapping[str, Path] | None = None) -> Source:
+    """Read a recipe and its parents, and apply ``key.path=value`` overrides.
+
+    When a part's name changes, what the parent set for the other part is dropped.
+
+    Raises:
+        WmzooError: a file can't be read or parsed, or an override is not ``key=value``.
+    """
+    known = names() if known is None else known
+    source = _read_file(locate(str(recipe), known), known, ())
+    for text in overrides:
+        update = parse_overrides([text])
+        key = text.partition("=")[0]
+        source = _merge(source, Source(update, {path: f"command line ({key})" for path in _paths(update)}))
+    return source
+
+
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Nested values of ``key.path=value`` texts.
+
+    Raises:
+        WmzooError: a text is not of that form.
+    """
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals or not key:
+            raise WmzooError(f'command line: "{text}" is not key.path=value.')
+    try:
+        return _container(OmegaConf.from_dotlist(list(overrides)))
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        raise WmzooError(f"command line: {' '.join(overrides)}: can't be read ({error}).") from error
+
+
+def override(source: Source, values: Mapping[str, Any], place: str) -> Source:
+    """Apply values by dotted path, as a cell of a grid does."""
+    for key, value in values.items():
+        config = OmegaConf.create()
+        OmegaConf.update(config, key, _as_part(key, value), force_add=True)
+        update = _container(config)
+        source = _merge(source, Source(update, {path: f"{place} ({key})" for path in _paths(update)}))
+    return source
+
+
+def _read_file(path: Path, known: Mapping[str, Path], seen: tuple[Path, ...]) -> Source:
+    if path in seen:
+        raise WmzooError(f"{path}: extends itself through {seen[-1]}; remove one `extends`.")
+    try:
+        text = path.read_text()
+        values = _container(OmegaConf.load(path))
+        places = dict(_lines(yaml.compose(text, Loader=yaml.SafeLoader), path, ""))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise WmzooError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}.") from error
+    except (OSError, UnicodeDecodeError, OmegaConfBaseException) as error:
+        raise WmzooError(f"{path}: can't be read as a recipe ({error}).") from error
+    if not isinstance(values, dict):
+        raise WmzooError(f"{path}: a recipe is a mapping of settings, such as `name: my_model`.")
+    source = Source(values, places)
+    if "extends" not in values:
+        return source
+    parent = values.pop("extends")
+    beside = path.parent / f"{parent}.yaml"
+    found = beside if beside.is_file() else locate(str(parent), known)
+    return _merge(_read_file(found, known, (*seen, path)), source)
+
+
+def _container(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def _lines(node: Any, path: Path, prefix: str) -> typing.Iterator[tuple[str, str]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            dotted = f"{prefix}{key.value}"
+            yield dotted, f"{path}:{key.start_mark.line + 1}"
+            yield from _lines(value, path, dotted + ".")
+
+
+def _paths(values: Any, prefix: str = "") -> list[str]:
+    if not isinstance(values, dict):
+        return []
+    return [p for k, v in values.items() for p in (f"{prefix}{k}", *_paths(v, f"{prefix}{k}."))]
+
+
+PARTS = ("model.tokenizer", "model.backbone", "model.head", "objective")
+
+
+def _as_part(path: str, value: Any) -> Any:
+    """``backbone: tdm`` is short for ``backbone: {name: tdm}``."""
+    return {"name": value} if path in PARTS and isinstance(value, str) else value
+
+
+def _merge(parent: Source, child: Source) -> Source:
+    base, update = dict(parent.values), dict(child.values)
+    for path in PARTS:
+        old, new = _normalise_part(base, path), _normalise_part(update, path)
+        if new and "name" in new and old and old.get("name") != new["name"]:
+            old.clear()
+    merged = OmegaConf.merge(OmegaConf.create(base), OmegaConf.create(update))
+    return Source(_container(merged), {**parent.places, **child.places})
+
+
+def _normalise_part(values: dict[str, Any], path: str) -> dict[str, Any] | None:
+    """The settings of a part inside ``values``, made a mapping in place; None where it is not set."""
+    *outer, last = path.split(".")
+    for key in outer:
+        if not isinstance(values.get(key), dict):
+            return None
+        values = values[key]
+    if last not in values:
+        return None
+    values[last] = _as_part(path, values[last])
+    return values[last] if isinstance(values[last], dict) else None
+
+
+# --- checking --------------------------------------------------------------------------------------------------
+
+
+def load(recipe: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, merge and check a recipe for one run.
+
+    Args:
+        recipe: path or name.
+        overrides: ``key.path=value`` each.
+
+    Raises:
+        WmzooError: with every mistake found, each with its dotted path, place and remedy.
+    """
+    return check(read(recipe, overrides))
+
+
+def check(source: Source) -> Recipe:
+    """Turn a merged recipe into checked dataclasses.
+
+    Raises:
+        WmzooError: with every mistake found.
+    """
+    problems: list[str] = []
+    values = {key: value for key, value in source.values.items() if key != "grid"}
+    for path in PARTS:
+        _normalise_part(values, path)
+
+    def report(path: str, message: str) -> None:
+        problems.append(f"{source.place(path)}: {path}: {message}")
+
+    recipe = _build(Recipe, values, "", report)
+    if recipe is not None and not problems:
+        for path, message in combination_problems(recipe):
+            report(path, message)
+    if problems:
+        raise WmzooError(*problems)
+    return recipe
+
+
+def combination_problems(recipe: Recipe) -> list[tuple[str, str]]:
+    """Settings that are each valid but can't go together, as (dotted path, sentence)."""
+    found = []
+    for path, choice in zip(PARTS, (*_choices(recipe.model), recipe.objective), strict=True):
+        if hasattr(choice.config, "problems"):
+            found += [(f"{path}.{name}", message) for name, message in choice.config.problems(recipe)]
+    if recipe.data.split.validation + recipe.data.split.test >= 1:
+        found.append(("data.split", "validation and test leave no episodes for training; make them smaller."))
+    if recipe.train.batch_size % recipe.train.accumulate:
+        message = f"{recipe.train.batch_size} windows can't be cut into {recipe.train.accumulate} equal parts."
+        found.append(("train.accumulate", message))
+    return found
+
+
+def _choices(model: ModelConfig) -> tuple[Choice, Choice, Choice]:
+    return model.tokenizer, model.backbone, model.head
+
+
+Report = Callable[[str, str], None]
+
+
+def build_config(cls: type, values: Mapping[str, Any], prefix: str, report: Report) -> Any:
+    """Check plain values against a config dataclass; None if anything was reported.
+
+    Args:
+        cls: a frozen dataclass made of :func:`setting` fields.
+        values: what was written.
+        prefix: dotted path of the values, ending in a dot unless empty.
+        report: takes the dotted path and the sentence of each mistake.
+    """
+    return _build(cls, values, prefix, report)
+
+
+def _build(cls: type, values: Mapping[str, Any], prefix: str, report: Report) -> Any:
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    mistakes = 0
+
+    def noted(path: str, message: str) -> None:
+        nonlocal mistakes
+        mistakes += 1
+        report(path, message)
+
+    for key in values:
+        if key not in known:
+            noted(f"{prefix}{key}", f"unknown setting. {nearest(str(key), known)}")
+    checked = {}
+    for name, about in known.items():
+        if name in values:
+            checked[name] = _value(values[name], hints[name], about, f"{prefix}{name}", noted)
+        elif about.default is dataclasses.MISSING and about.default_factory is dataclasses.MISSING:
+            noted(f"{prefix}{name}", f"missing; add it ({about.metadata.get('help') or 'a group of settings'}).")
+    return None if mistakes else cls(**checked)
+
+
+def _value(value: Any, hint: Any, about: dataclasses.Field[Any], path: str, report: Report) -> Any:
+    """Check one value against its type and limits."""
+    if isinstance(value, str) and "${" in value:
+        return report(path, "interpolation is not read; write the value itself.")
+    if "kind" in about.metadata:
+        return _part(value, about.metadata["kind"], path, report)
+    if about.metadata.get("evaluate"):
+        return _protocols(value, path, report)
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            return report(path, f"must be a group of settings, not {value!r}.")
+        return _build(typing.cast(type, hint), value, f"{path}.", report)
+    return _leaf(value, hint, about, path, report)
+
+
+def _leaf(value: Any, hint: Any, about: dataclasses.Field[Any], path: str, report: Report) -> Any:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType and type(None) in inner:
+        if value is None:
+            return None
+        return _leaf(value, next(a for a in inner if a is not type(None)), about, path, report)
+    if origin is tuple:
+        listed = value if isinstance(value, list | tuple) else [value]
+        return tuple(_leaf(item, inner[0], about, f"{path}[{i}]", report) for i, item in enumerate(listed))
+    if origin is dict:
+        if not isinstance(value, dict):
+            return report(path, f"must be a mapping, not {value!r}.")
+        return {str(k): _leaf(v, inner[1], about, f"{path}.{k}", report) for k, v in value.items()}
+    return _scalar(value, hint, about, path, report)
+
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+
+
+def _scalar(value: Any, hint: type, about: dataclasses.Field[Any], path: str, report: Report) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        return report(path, f"must be {WORDS[hint]}, not {value!r}.")
+    low, high, choices = (about.metadata.get(key) for key in ("low", "high", "choices"))
+    if low is not None and not value >= low or high is not None and not value <= high:
+        limits = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
+        return report(path, f"must be {limits}, not {value}.")
+    if choices and value not in choices:
+        return report(path, f'"{value}" is not known. {nearest(value, choices)}')
+    return value
+
+
+def _part(value: Any, kind: str, path: str, report: Report) -> Any:
+    value = {"name": value} if isinstance(value, str) else value
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        return report(path, f"must name one of the {kind}: {', '.join(registry.paths(kind))}.")
+    settings = {key: item for key, item in value.items() if key not in ("name", "size")}
+    try:
+        found = registry.find(kind, value["name"])
+    except WmzooError as error:
+        return report(f"{path}.name", error.problems[0])
+    if "size" in value:
+        if value["size"] not in found.presets:
+            return report(
+                f"{path}.size",
+                f'unknown size "{value["size"]}". {nearest(str(value["size"]), found.presets)}',
+            )
+        settings = {**found.presets[value["size"]], **settings}
+    config = _build(found.config, settings, f"{path}.", report)
+    return None if config is None else Choice(value["name"], config)
+
+
+def _protocols(value: Any, path: str, report: Report) -> Any:
+    from wmzoo import evaluation
+
+    if not isinstance(value, dict):
+        return report(path, f"must be a mapping of protocols, not {value!r}.")
+    checked = {}
+    for name, settings in value.items():
+        if name not in evaluation.short_names():
+            report(f"{path}.{name}", f"unknown protocol. {nearest(str(name), evaluation.short_names())}")
+            continue
+        checked[name] = _build(evaluation.config_of(name), settings or {}, f"{path}.{name}.", report)
+    return checked

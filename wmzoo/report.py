@@ -1,0 +1,112 @@
+"""What ``wmzoo check``, ``evaluate`` and ``compare`` do and print."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from wmzoo import checkpoint, evaluation, tracking
+from wmzoo.cost import Cost, step_cost
+from wmzoo.data.store import open_corpus
+from wmzoo.errors import WmzooError
+from wmzoo.files import read_json, write_json
+from wmzoo.progress import console
+from wmzoo.recipe import Recipe, Source, build_config, check, parse_overrides
+from wmzoo.runs import prepare
+
+
+def print_check(source: Source) -> Cost:
+    """Check a recipe against its data and print what a training step costs.
+
+    Args:
+        source: a merged recipe.
+
+    Raises:
+        WmzooError: with every mistake found.
+    """
+    recipe = check(source)
+    data = prepare(recipe)
+    cost = step_cost(recipe, data.variates)
+    parts = recipe.model
+    episodes = sum(len(part.train) for part in data.splits)
+    lines = [
+        f"{recipe.name}: {parts.tokenizer.name} > {parts.backbone.name} > {parts.head.name}, {recipe.objective.name}",
+        f"  data        {', '.join(i.key for i in data.items)}: {episodes} training episodes",
+        f"  data hash   {data.manifest['sha256'][:12]}",
+        f"  recipe hash {recipe.hash}",
+        f"  parameters  {cost.parameters:,}",
+        f"  a step      {cost.tokens:,} tokens, {cost.flops / 1e9:,.2f} GFLOP",
+        f"  training    {recipe.train.steps:,} steps, {cost.tokens * recipe.train.steps:.3g} tokens, "
+        f"{cost.flops * recipe.train.steps:.3g} FLOP",
+        f"  memory      about {cost.memory / 1e6:,.0f} MB for weights, optimizer and activations",
+    ]
+    console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    return cost
+
+
+def print_evaluation(run: str, protocol: str, overrides: Sequence[str], quiet: bool = False) -> Path:
+    """Evaluate a run, keep the result beside it and in MLflow, and print its summary.
+
+    Args:
+        run: a run's folder, or ``experiment/run``.
+        protocol: such as ``transition/v1``.
+        overrides: ``key=value`` settings of the protocol, over those of the recipe.
+        quiet: no progress bar.
+
+    Returns:
+        The result's file.
+
+    Raises:
+        WmzooError: no such run or protocol, a wrong setting, or data that the protocol refuses.
+    """
+    module = evaluation.find(protocol)
+    folder = checkpoint.find(run).parent
+    model = checkpoint.load(folder)
+    record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
+    config = _protocol_settings(model.recipe, protocol, module.Config, overrides)
+    result = module.evaluate(model, open_corpus(manifest["corpus"]), manifest, config, progress=not quiet)
+    path = folder / f"{protocol.replace('/', '-')}.json"
+    write_json(path, result)
+    metrics = module.summary(result)
+    tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, path)
+    out = console()
+    for line in module.describe(result):
+        out.print(line, highlight=False)
+    out.print(f"{path}\nNext: wmzoo compare {model.recipe.experiment}", highlight=False, soft_wrap=True)
+    return path
+
+
+def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: Sequence[str]) -> Any:
+    """The recipe's settings of a protocol, with overrides."""
+    own = recipe.evaluate.get(protocol.partition("/")[0])
+    values = {**(dataclasses.asdict(own) if own else {}), **parse_overrides(overrides)}
+    problems: list[str] = []
+    built = build_config(config, values, "", lambda path, message: problems.append(f"command line: {path}: {message}"))
+    if problems:
+        raise WmzooError(*problems)
+    return built
+
+
+def print_comparison(experiment: str, uri: str, protocol: str, folder: Path | None, mixed: bool) -> list[Path]:
+    """Print one table of an experiment's runs and write it as CSV, Markdown and pictures.
+
+    Args:
+        experiment: MLflow experiment.
+        uri: of the tracking store.
+        protocol: such as ``transition/v1``.
+        folder: for the files; ``comparisons/<experiment>`` if None.
+        mixed: allow different data or protocol settings in one table.
+
+    Returns:
+        The files written.
+    """
+    from wmzoo.evaluation import compare
+
+    records = tracking.records(experiment, uri, protocol)
+    folder = folder or Path("comparisons") / experiment
+    compare.print_table(records, allow_mixed=mixed)
+    paths = compare.write(records, folder, allow_mixed=mixed)
+    console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
+    return paths

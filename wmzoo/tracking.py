@@ -1,0 +1,216 @@
+"""MLflow: every run's settings, tags, data, metrics and files, under names that are the same for every model."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmzoo import __version__
+from wmzoo.errors import WmzooError, nearest
+from wmzoo.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from wmzoo.evaluation.compare import RunRecord
+
+PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000
+
+
+def client(uri: str) -> MlflowClient:
+    """A client of a tracking store; a local SQLite store is made on first use.
+
+    Args:
+        uri: any MLflow tracking URI.
+
+    Raises:
+        WmzooError: the store can't be reached or written.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # the migrations of a new store are nobody's business
+    try:
+        opened = MlflowClient(tracking_uri=uri)
+        opened.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise WmzooError(f"tracking.uri: {uri} can't be opened ({error}); correct it or make it writable.") from error
+    return opened
+
+
+def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str], run_id: str = "") -> str:
+    """Open a run, or go on with one; log its parameters, tags and data.
+
+    Args:
+        recipe: its settings become parameters, by dotted path.
+        manifest: of the data.
+        facts: more tags.
+        run_id: of the run to go on with, if any.
+
+    Returns:
+        The run's id.
+    """
+    store = client(recipe.tracking.uri)
+    if run_id:
+        store.update_run(run_id, status="RUNNING")
+        return run_id
+    experiment = store.get_experiment_by_name(recipe.experiment)
+    number = experiment.experiment_id if experiment else store.create_experiment(recipe.experiment)
+    tags = {
+        "model": recipe.name,
+        "seed": str(recipe.seed),
+        "recipe_hash": recipe.hash,
+        "manifest_hash": manifest["sha256"],
+        "git_revision": git_revision(),
+        "wmzoo_version": __version__,
+        **facts,
+    }
+    run = store.create_run(number, run_name=f"{recipe.name}-s{recipe.seed}", tags=tags)
+    _log_params(store, run.info.run_id, recipe.to_dict())
+    _log_data(store, run.info.run_id, manifest)
+    return run.info.run_id
+
+
+def _log_params(store: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    params = [Param(path, str(value)) for path, value in flatten(values)]
+    for start_ in range(0, len(params), PARAMS_AT_ONCE):
+        store.log_batch(run_id, params=params[start_ : start_ + PARAMS_AT_ONCE])
+
+
+def _log_data(store: MlflowClient, run_id: str, manifest: Mapping[str, Any]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    for key, about in manifest["sets"].items():
+        profile = {part: len(about[part]) for part in ("train", "validation", "test")}
+        data = Dataset(key, about["sha256"][:36], "local", manifest["corpus"], profile=json.dumps(profile))
+        store.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+
+def log(recipe: Recipe, run_id: str, history: Iterable[Mapping[str, float]]) -> None:
+    """Send training metrics in one go.
+
+    Args:
+        recipe: where to.
+        run_id: the run.
+        history: entries with ``step`` and metrics by name.
+    """
+    metrics = [(f"train/{k}", v, int(point["step"])) for point in history for k, v in point.items() if k != "step"]
+    _send(client(recipe.tracking.uri), run_id, metrics)
+
+
+def finish(recipe: Recipe, run_id: str, cost: Mapping[str, float], folder: Path) -> None:
+    """Close a run: its cost as metrics, its recipe, manifest, history and best checkpoint as files."""
+    store = client(recipe.tracking.uri)
+    _send(store, run_id, [(f"cost/{name}", value, 0) for name, value in cost.items()])
+    for name in ("recipe.yaml", "manifest.json", "history.csv", "run.json"):
+        store.log_artifact(run_id, str(folder / name))
+    store.log_artifact(run_id, str(folder / "best.safetensors"), "checkpoint")
+    store.set_terminated(run_id)
+
+
+def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], path: Path) -> None:
+    """Add the results of an evaluation to the run that was evaluated.
+
+    Args:
+        uri: of the tracking store.
+        run_id: the run.
+        protocol: such as ``transition/v1``.
+        metrics: by name, each logged under the protocol.
+        path: the full result, JSON.
+    """
+    store = client(uri)
+    prefix = protocol.replace("/", "-")
+    _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
+    store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
+    store.log_artifact(run_id, str(path), "evaluation")
+
+
+def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]) -> None:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, float(value), now, step) for name, value, step in values]
+    for begin in range(0, len(metrics), METRICS_AT_ONCE):
+        store.log_batch(run_id, metrics=metrics[begin : begin + METRICS_AT_ONCE])
+
+
+def records(experiment: str, uri: str, protocol: str) -> list[RunRecord]:
+    """The runs of an experiment that were evaluated by a protocol; of repeated runs, the newest.
+
+    Args:
+        experiment: its name.
+        uri: of the tracking store.
+        protocol: such as ``transition/v1``.
+
+    Raises:
+        WmzooError: there is no such experiment, or none of its runs was evaluated.
+    """
+    from mlflow.entities import ViewType
+
+    store = client(uri)
+    known = {e.name: e.experiment_id for e in store.search_experiments(ViewType.ACTIVE_ONLY)}
+    if experiment not in known:
+        raise WmzooError(f'no experiment "{experiment}" in {uri}. {nearest(experiment, known)}')
+    newest: dict[tuple[str, str], RunRecord] = {}
+    for run in store.search_runs([known[experiment]], max_results=5000, order_by=["attributes.start_time ASC"]):
+        record = _record(store, run, experiment, protocol)
+        if record is not None:
+            newest[record.tags["recipe_hash"], record.tags["manifest_hash"]] = record
+    if not newest:
+        raise WmzooError(f'no run of "{experiment}" was evaluated; run `wmzoo evaluate RUN {protocol}` first.')
+    return list(newest.values())
+
+
+def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord | None:
+    from wmzoo.evaluation.compare import RunRecord
+
+    prefix = protocol.replace("/", "-")
+    if run.data.tags.get(f"protocol.{prefix.partition('-')[0]}") != protocol:
+        return None
+    path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")
+    cost = {k.removeprefix("cost/"): v for k, v in run.data.metrics.items() if k.startswith("cost/")}
+    tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=tags["model"],
+        seed=int(tags["seed"]),
+        experiment=experiment,
+        tags={**tags, "protocol": protocol},
+        cost=cost,
+        result=json.loads(Path(path).read_text()),
+    )
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values of nested settings."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def git_revision() -> str:
+    """The revision of the checkout that wmzoo runs from, with ``+`` if it has changes; empty outside of one."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return ""
+    try:
+        out = [
+            subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return out[0].strip() + ("+" if out[1].strip() else "")

@@ -1,0 +1,372 @@
+"""One training loop for every model: resumable to the bit, on one process or several, on a CPU or CUDA."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from wmzoo import checkpoint, tracking
+from wmzoo.attention import choose_kernel
+from wmzoo.cost import step_cost
+from wmzoo.data.windows import Batches, batches, gather
+from wmzoo.errors import WmzooError, nearest
+from wmzoo.files import read_json, replacing, write_json
+from wmzoo.model import Loss, WorldModel, build
+from wmzoo.progress import bar
+from wmzoo.recipe import Recipe, TrainConfig
+from wmzoo.runs import RunData, prepare, run_folder
+from wmzoo.trajectories import Window
+
+HISTORY = ("step", "loss", "state", "reward", "learning_rate", "gradient_norm", "clipped")
+VALIDATION_BATCH = 256
+
+
+def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> Path:
+    """Train a recipe's model.
+
+    Args:
+        recipe: a checked recipe.
+        resume: go on from the run's last checkpoint, if there is one.
+        quiet: show no progress bar.
+
+    Returns:
+        The run's folder: ``best`` and ``last`` checkpoints, recipe, manifest, history, and the MLflow run's name.
+
+    Raises:
+        WmzooError: bad data, a run that exists already, a checkpoint of another recipe, a loss that is not finite.
+    """
+    with _processes() as (rank, world):
+        trainer = Trainer(recipe, resume=resume, rank=rank, world=world)
+        trainer.run(quiet=quiet or rank > 0)
+        return trainer.folder
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[tuple[int, int]]:
+    """This process's rank and their number, as ``torchrun`` tells; (0, 1) without it."""
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if world == 1:
+        yield 0, 1
+        return
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield dist.get_rank(), world
+    finally:
+        dist.destroy_process_group()
+
+
+class _Objective(nn.Module):
+    """The model's loss as a forward pass, which DistributedDataParallel wraps."""
+
+    def __init__(self, model: WorldModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, window: Window, rows: int) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        loss = self.model.loss(window, rows)
+        return loss.total, loss.terms, loss.windows
+
+
+class Trainer:
+    """The state of a training run.
+
+    Args:
+        recipe: a checked recipe.
+        resume: go on from the last checkpoint.
+        rank, world: this process and their number.
+    """
+
+    def __init__(self, recipe: Recipe, *, resume: bool = False, rank: int = 0, world: int = 1):
+        self.recipe, self.rank, self.world = recipe, rank, world
+        self.settings: TrainConfig = recipe.train
+        if self.settings.batch_size % (world * self.settings.accumulate):
+            parts = world * self.settings.accumulate
+            raise WmzooError(f"train.batch_size: {self.settings.batch_size} can't be shared by {parts} equal parts.")
+        self.folder = run_folder(recipe)
+        self.data: RunData = prepare(recipe)
+        self.device = choose_device(self.settings.device)
+        self.precision = choose_precision(self.settings.precision, self.device)
+        self.step, self.seconds, self.tokens, self.best = 0, 0.0, 0, float("inf")
+        self.history: list[dict[str, float]] = []
+        self.run_id = ""
+        last = self._start_folder(resume)
+        self.model = build(recipe, self.data.variates) if last is None else checkpoint.restore(last)[0]
+        self.model.to(self.device).train()
+        self.optimizer = make_optimizer(self.model, self.settings)
+        self.schedule = make_schedule(self.optimizer, self.settings)
+        if last is not None:
+            self._restore(last)
+        if self.settings.compile:
+            for copy in self.model.backbone.copies:
+                copy.compile()
+        objective = _Objective(self.model)
+        self.objective = DistributedDataParallel(objective) if world > 1 else objective
+        self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world)
+
+    def run(self, quiet: bool = False) -> None:
+        """Train to the last step, validating and saving on the way."""
+        if self.rank == 0:
+            self.run_id = tracking.start(self.recipe, self.data.manifest, self._facts(), self.run_id)
+            write_json(self.folder / "run.json", self._run_record("running"))
+        points: list[dict[str, float]] = []
+        every = max(1, self.settings.validate_every // 20)
+        with bar(self.recipe.name, self.settings.steps, self.step, quiet) as progress:
+            source = batches(self.sampler, self.step, self.settings.steps, self.recipe.data.workers)
+            started = time.perf_counter()
+            for window, rows in source:
+                points.append(self._update(window.to(self.device), rows))
+                self.step += 1
+                progress(self.step, f"loss {points[-1]['loss']:.3f}")
+                if self.step % every == 0 or self.step == self.settings.steps:
+                    self.history.append(self._average(points))
+                    points = []
+                if self.step % self.settings.validate_every == 0 or self.step == self.settings.steps:
+                    self.seconds += time.perf_counter() - started
+                    progress(self.step, self._validate_and_save())
+                    started = time.perf_counter()
+        if self.rank == 0:
+            self._finish()
+
+    def _update(self, window: Window, rows: int) -> dict[str, float]:
+        """One optimizer step on this process's windows; ``rows`` counts the whole batch's."""
+        # Seeding every step makes dropout a function of the step, so that a resumed run repeats it.
+        torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, self.step, self.rank]).generate_state(1)[0]))
+        point = {"loss": 0.0, "state": 0.0, "reward": 0.0}
+        parts = self.settings.accumulate
+        for i in range(parts):
+            part = window.index(slice(i, None, parts))
+            last = self.world == 1 or i == parts - 1
+            with contextlib.nullcontext() if last else self.objective.no_sync(), self._autocast():
+                total, terms, windows = self.objective(part, rows)
+            if not torch.isfinite(total):
+                raise WmzooError(self._not_finite(part, windows))
+            (total * self.world).backward()
+            point["loss"] += float(total.detach())
+            for name, term in terms.items():
+                point[name] += float(term)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        if not torch.isfinite(norm):
+            raise WmzooError(self._not_finite(window, windows))
+        point |= {"learning_rate": self.schedule.get_last_lr()[0], "gradient_norm": float(norm)}
+        point["clipped"] = float(self.model.clipped(window))
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        self.tokens += window.values.numel() * self.world
+        return point
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
+
+    def _not_finite(self, window: Window, losses: Tensor) -> str:
+        """Which window broke the loss, and what to do."""
+        index = int((~torch.isfinite(losses)).float().argmax())
+        assert window.row is not None and window.source is not None
+        item, row = self.data.items[int(window.source[index])], int(window.row[index])
+        episode = int(np.searchsorted(item.offsets, row, side="right")) - 1
+        last = self.folder / checkpoint.LAST
+        kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint had been written yet"
+        return (
+            f"training stopped at step {self.step}: the loss is not finite (window of {item.key}, episode {episode}, "
+            f"step {row - int(item.offsets[episode])}); lower train.learning_rate or look at that episode; {kept}."
+        )
+
+    def _average(self, points: list[dict[str, float]]) -> dict[str, float]:
+        """Means of the last steps; over all processes, whose losses are shares of one sum."""
+        mean = {name: float(np.mean([p[name] for p in points])) for name in points[0]}
+        if self.world > 1:
+            shares = torch.tensor([mean["loss"], mean["state"], mean["reward"]], device=self.device)
+            dist.all_reduce(shares)
+            mean |= dict(zip(("loss", "state", "reward"), shares.tolist(), strict=True))
+        return {"step": self.step, **mean}
+
+    def _validate_and_save(self) -> str:
+        """Choose the elites, keep the best and the last checkpoint, send the metrics; a word for the progress bar."""
+        members = self.validate()
+        order = members.argsort()[: len(self.model.elites)]
+        self.model.elites.copy_(order.sort().values)
+        loss = float(members[order].mean())
+        self.history[-1]["validation_loss"] = loss
+        better, self.best = loss < self.best, min(loss, self.best)
+        if self.rank == 0:
+            tracking.log(self.recipe, self.run_id, self.history)
+            self._write_history()
+            if better:
+                checkpoint.save(self.folder / checkpoint.BEST, self.model, {}, self._about())
+            tensors, plain = checkpoint.flatten_optimizer(self.optimizer)
+            about = {**self._about(), "optimizer": plain, "schedule": self.schedule.state_dict()}
+            checkpoint.save(self.folder / checkpoint.LAST, self.model, tensors, about)
+        self.history = []
+        return f"validation {loss:.3f}"
+
+    @torch.no_grad()
+    def validate(self) -> Tensor:
+        """Each member's loss ``[E]`` on the validation windows, without dropout or resampling."""
+        self.model.eval()
+        source, ends = self.data.validation(self.settings.validation_windows)
+        total = torch.zeros(self.model.members, device=self.device)
+        rows = 0
+        for start in range(0, len(ends), VALIDATION_BATCH):
+            chosen = slice(start, start + VALIDATION_BATCH)
+            length, variates = self.recipe.data.window, self.data.variates
+            window = gather(self.data.items, source[chosen], ends[chosen], length, variates).to(self.device)
+            with self._autocast():
+                loss: Loss = self.model.loss(window)
+            count = int(window.valid[:, :-1].sum())
+            total, rows = total + loss.members * count, rows + count
+        self.model.train()
+        return total / rows
+
+    def _start_folder(self, resume: bool) -> Path | None:
+        """Make the run's folder; the checkpoint to resume from, if any."""
+        last = self.folder / checkpoint.LAST
+        record = self.folder / "run.json"
+        if record.is_file():
+            status = read_json(record)["status"]
+            if status == "finished":
+                raise WmzooError(f"{self.folder}: already trained; evaluate it, or delete the folder to train again.")
+            if not resume:
+                raise WmzooError(f"{self.folder}: an unfinished run; add --resume to go on, or delete the folder.")
+            self.run_id = read_json(record)["mlflow_run_id"]
+        if self.rank == 0:
+            with replacing(self.folder / "recipe.yaml") as partial:
+                partial.write_text(self.recipe.to_yaml())
+            write_json(self.folder / "manifest.json", self.data.manifest)
+        return last if last.is_file() else None
+
+    def _restore(self, last: Path) -> None:
+        tensors, header = checkpoint.read(last)
+        if header["recipe_hash"] != self.recipe.hash:
+            raise WmzooError(f"{last}: a checkpoint of another recipe; resume with the recipe it was made from.")
+        if header["manifest_hash"] != self.data.manifest["sha256"]:
+            raise WmzooError(f"{last}: the corpus or its split has changed since; restore it, or delete {self.folder}.")
+        checkpoint.restore_optimizer(self.optimizer, tensors, header["optimizer"])
+        self.schedule.load_state_dict(header["schedule"])
+        self.step, self.best = header["step"], header["best"]
+        self.seconds, self.tokens = header["seconds"], header["tokens"]
+
+    def _about(self) -> dict[str, Any]:
+        """What a checkpoint tells of the run; the random state is a function of the seed and the step."""
+        return {
+            "recipe_hash": self.recipe.hash,
+            "manifest_hash": self.data.manifest["sha256"],
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "tokens": self.tokens,
+        }
+
+    def _facts(self) -> dict[str, str]:
+        """What ran, for the run's tags."""
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu"
+        return {
+            "attention": choose_kernel(self.settings.attention, self.device, self.precision),
+            "device": name,
+            "precision": str(self.precision).removeprefix("torch."),
+            "processes": str(self.world),
+        }
+
+    def _run_record(self, status: str) -> dict[str, Any]:
+        return {
+            "status": status,
+            "mlflow_run_id": self.run_id,
+            "tracking_uri": self.recipe.tracking.uri,
+            "experiment": self.recipe.experiment,
+            "recipe_hash": self.recipe.hash,
+        }
+
+    def _write_history(self) -> None:
+        """Append the averaged losses to ``history.csv``, less what a killed run had written beyond its checkpoint."""
+        path = self.folder / "history.csv"
+        names = [*HISTORY, "validation_loss"]
+        first = self.history[0]["step"]
+        rows: list[dict[str, Any]] = []
+        if path.is_file():
+            rows = [r for r in csv.DictReader(path.open()) if float(r["step"]) < first]
+        with replacing(path) as partial, partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows([*rows, *self.history])
+
+    def _finish(self) -> None:
+        cost = step_cost(self.recipe, self.data.variates)
+        totals = {
+            "parameters": cost.parameters,
+            "train_tokens": self.tokens,
+            "train_flops": cost.flops * self.settings.steps,
+            "train_seconds": self.seconds,
+            "peak_memory_mb": peak_memory_mb(self.device),
+            "steps": self.settings.steps,
+        }
+        write_json(self.folder / "run.json", {**self._run_record("finished"), "cost": totals})
+        tracking.finish(self.recipe, self.run_id, totals, self.folder)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device that a recipe's ``auto``, ``cpu`` or ``cuda`` stands for.
+
+    Raises:
+        WmzooError: CUDA was asked for and there is none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise WmzooError("train.device: cuda is not available here; use auto or cpu.")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted, int(os.environ.get("LOCAL_RANK", 0))) if wanted == "cuda" else torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """The type that products are computed in; weights stay in fp32."""
+    bf16 = wanted == "bf16" or (wanted == "auto" and device.type == "cuda")
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
+    """Any optimizer of torch.optim, or else of timm, by its lower-case name.
+
+    Raises:
+        WmzooError: neither has it.
+    """
+    own = {name.lower(): cls for name, cls in vars(torch.optim).items() if isinstance(cls, type)}
+    options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if settings.optimizer in own and own[settings.optimizer] is not torch.optim.Optimizer:
+        return own[settings.optimizer](model.parameters(), **options)
+    from wmzoo.vision import import_timm
+
+    timm_optim = import_timm().optim
+    if settings.optimizer not in timm_optim.list_optimizers():
+        known = [*own, *timm_optim.list_optimizers()]
+        raise WmzooError(f'train.optimizer: "{settings.optimizer}" is not known. {nearest(settings.optimizer, known)}')
+    return timm_optim.create_optimizer_v2(model.parameters(), opt=settings.optimizer, **options)
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    """Linear warm-up from (almost) 0, then a cosine to 0."""
+    schedules = torch.optim.lr_scheduler
+    fall = settings.cosine or max(1, settings.steps - settings.warmup)
+    cosine = schedules.CosineAnnealingLR(optimizer, fall)
+    if not settings.warmup:
+        return cosine
+    rise = schedules.LinearLR(optimizer, start_factor=1 / settings.warmup, total_iters=settings.warmup)
+    return schedules.SequentialLR(optimizer, [rise, cosine], milestones=[settings.warmup])
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory held so far: of the GPU, or of the process, in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (1e3 if sys.platform != "darwin" else 1e6)
