@@ -78,8 +78,7 @@ def _card(path: Path) -> tuple[str, str] | None:
         tree = ast.parse(path.read_text())
     except SyntaxError:
         return None
-    for node in tree.body:
-        named = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["PROTOCOL"]
-        if named and isinstance(node.value, ast.Constant):
-            return str(node.value.value), (ast.get_docstring(tree) or "").partition("\n")[0]
-    return None
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    constants = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)]
+    named = [node.value for node in constants if ast.unparse(node.targets[0]) == "PROTOCOL"]
+    return (ast.literal_eval(named[0]), summary) if named else None

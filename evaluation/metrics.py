@@ -6,7 +6,6 @@ compare across variates; variates that never change in training have no such uni
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,8 +93,14 @@ def score_point(forecast: np.ndarray, target: np.ndarray, units: Units) -> Score
 
 def join(parts: Sequence[Scores]) -> Scores:
     """The scores of several batches as one."""
-    columns = {f.name: [getattr(p, f.name) for p in parts] for f in dataclasses.fields(Scores)}
-    return Scores(**{name: None if part[0] is None else np.concatenate(part) for name, part in columns.items()})
+    nll = [part.nll for part in parts if part.nll is not None]
+    cdf = [part.cdf for part in parts if part.cdf is not None]
+    return Scores(
+        error=np.concatenate([part.error for part in parts]),
+        crps=np.concatenate([part.crps for part in parts]),
+        nll=np.concatenate(nll) if nll else None,
+        cdf=np.concatenate(cdf) if cdf else None,
+    )
 
 
 def summarise(scores: Scores, units: Units) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def evaluate(
         (the same by floor and set).
 
     Raises:
-        WmzooError: a horizon is longer than the context, or the data are refused (:func:`wmzoo.evaluation.cells.choose`).
+        WmzooError: a horizon is longer than the context, or the data are refused.
     """
     if max(config.horizons) > config.context:
         raise WmzooError(
@@ -287,7 +287,7 @@ def describe(result: Mapping[str, Any]) -> list[Any]:
 
 def _table(result: Mapping[str, Any], mode: str) -> Table:
     farthest = str(max(result["settings"]["horizons"]))
-    title = f"{result['protocol']} {mode}, trained on {', '.join(result['trained_on'])}"
+    title = f"{result['protocol']}{mode and f', {mode}'}, trained on {', '.join(result['trained_on'])}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     heads = ("test set", "", "windows", "nmae", "vs last", "skill", "nll", "crps", "50 %", "90 %", f"nmae@{farthest}")
     for head in (*heads, "clipped"):

@@ -47,17 +47,20 @@ def test_loss_falls_and_everything_is_kept(workdir):
 @pytest.mark.parametrize("backbone", ["trajworld", "mlp_ensemble"])
 def test_killed_at_any_point_and_resumed_ends_with_the_same_bits(workdir, backbone):
     model = DROPOUT if backbone == "trajworld" else {}
-    settings = toy_recipe(backbone=backbone, model=model, train={"steps": 120, "validate_every": 15})
-    settings["train"]["warmup"] = 10
+    settings = toy_recipe(backbone=backbone, model=model)
+    settings["train"] |= {"steps": 120 if backbone == "trajworld" else 300, "validate_every": 15, "warmup": 10}
     system_corpus(workdir / "toy.h5")
     (workdir / "toy.yaml").write_text(yaml.safe_dump(settings))
     whole = training.train(recipe.load("toy.yaml", ["tracking.folder=whole"]), quiet=True)
     command = [sys.executable, "-m", "wmzoo", "train", "toy.yaml", "--resume", "--quiet", "tracking.folder=killed"]
     kills = 0
-    for delay in (0.0, 0.15, 0.4):  # after the first checkpoint of each attempt
+    for delay in (0.0, 0.1):  # after the first checkpoint of each attempt
         process = subprocess.Popen(command, env=ENVIRONMENT, cwd=workdir)
-        kills += killed_after_a_checkpoint(process, workdir / "killed", delay)
-    subprocess.run(command, env=ENVIRONMENT, cwd=workdir, check=kills > 0)
+        if not killed_after_a_checkpoint(process, workdir / "killed", delay):
+            break  # it ended first
+        kills += 1
+    else:
+        subprocess.run(command, env=ENVIRONMENT, cwd=workdir, check=True)
     (resumed,) = (workdir / "killed").glob("*/*")
     assert kills > 0
     for name in (checkpoint.LAST, checkpoint.BEST):
@@ -94,9 +97,7 @@ def test_two_gloo_processes_give_the_loss_curve_of_one(workdir):
 
 
 def test_accumulating_a_batch_in_parts_gives_the_same_curve(workdir):
-    curves = [
-        losses(training.train(toy(workdir, train={"accumulate": parts}), quiet=True)) for parts in (1, 4)
-    ]
+    curves = [losses(training.train(toy(workdir, train={"accumulate": parts}), quiet=True)) for parts in (1, 4)]
     torch.testing.assert_close(*map(torch.tensor, curves), rtol=1e-4, atol=1e-5)
 
 
@@ -174,7 +175,9 @@ def test_what_is_refused(workdir):
             training.train(made, quiet=True, **arguments)
     for settings, sentence in (
         ({"optimizer": "adamm"}, 'Did you mean "adam"'),
-        ({"device": "cuda"}, "not available here") if not torch.cuda.is_available() else ({"optimizer": ""}, "not known"),
+        ({"device": "cuda"}, "not available here")
+        if not torch.cuda.is_available()
+        else ({"optimizer": ""}, "not known"),
         ({"attention": "xformers", "device": "cpu"}, "no kernel for cpu"),
     ):
         with pytest.raises(WmzooError, match=sentence):

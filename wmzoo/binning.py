@@ -42,8 +42,8 @@ def one_hot(unit: Tensor, bins: int) -> Tensor:
 
 
 def bin_index(unit: Tensor, bins: int) -> Tensor:
-    """The bin of each value in ``[0, 1]``, int64; 1 belongs to the last bin."""
-    return (unit * bins).long().clamp_max(bins - 1)
+    """The bin of each value in ``[0, 1]``, int64; 1 belongs to the last bin, and NaN (never an index) to the first."""
+    return (unit.nan_to_num() * bins).long().clamp_max(bins - 1)
 
 
 def gauss_histogram(unit: Tensor, bins: int, sigma: float) -> Tensor:

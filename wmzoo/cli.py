@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code is 0, 2 for a wrong input, or 130 when interrupted."""
     # Idle threads that spin starve the others when cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    options = _parser().parse_args(arguments)
+    options = _parse(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
@@ -32,6 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, with settings allowed behind options too, which argparse alone refuses."""
+    parser = _parser()
+    options, extra = parser.parse_known_args(arguments)
+    stray = [text for text in extra if text.startswith("-") or "=" not in text or not hasattr(options, "settings")]
+    if stray:
+        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+    if extra:
+        options.settings = [*options.settings, *extra]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +98,9 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
     policies.add_argument("environment")
     policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
+    policies.add_argument("--method", help="ars, ppo or sac; what the shipped policies were made by if left out")
+    policies.add_argument("--seed", type=int, default=0)
+    policies.add_argument("--steps", type=int, help="transitions of training; those of the shipped if left out")
 
 
 def _add(
@@ -176,7 +191,10 @@ def _data_info(options: argparse.Namespace) -> None:
 def _data_policies(options: argparse.Namespace) -> None:
     from wmzoo.collect import behaviours
 
-    behaviours.make_ladder(options.environment, options.to)
+    method, seed, steps = options.method, options.seed, options.steps
+    ladder = behaviours.make_ladder(options.environment, options.to, method=method, seed=seed, steps=steps)
+    print(f"{options.to}: {', '.join(ladder.policies)}; medium {ladder.medium}, expert {ladder.expert}")
+    print("Next: add policies=FOLDER to `wmzoo data collect`")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ class Categorical(nn.Module):
         log_probs = raw.float().log_softmax(-1)
         if self.config.target == "one_hot":
             index = bin_index(unit, self.config.bins).expand(raw.shape[:-1])
-            return -log_probs.gather(-1, index[..., None])[..., 0]
+            cells = -log_probs.gather(-1, index[..., None])[..., 0]
+            return torch.where(unit.isnan(), unit, cells)  # a NaN target must not look like an edge
         wanted = gauss_histogram(unit, self.config.bins, self.config.sigma)
         return -(wanted * log_probs).sum(-1)
 

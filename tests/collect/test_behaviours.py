@@ -10,13 +10,13 @@ from wmzoo.collect.ladder import SHIPPED, choose_rungs, load_ladder, roles
 from wmzoo.collect.simulators import ENVIRONMENTS
 from wmzoo.errors import WmzooError
 
-BUDGETS = {"ars": 3000, "ppo": 4096, "sac": 4800}
+BUDGETS = {"ars": 1000, "ppo": 4096, "sac": 4200}
 
 
 @pytest.mark.parametrize("method", BUDGETS)
 def test_same_seed_and_steps_give_the_same_policies(method):
     def weights(seed):
-        run = train_behaviour("walker2d", method, seed=seed, steps=BUDGETS[method], snapshots=4, progress=False)
+        run = train_behaviour("hopper", method, seed=seed, steps=BUDGETS[method], snapshots=4, progress=False)
         snapshots = list(run)
         assert 2 <= len(snapshots) <= 4
         assert snapshots[0].steps == 0 and snapshots[-1].steps >= 0.8 * BUDGETS[method]
@@ -73,7 +73,7 @@ def test_shipped_ladders_give_every_level(environment):
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_shipped_policies_return_what_they_state(environment):
     """Within four standard errors of the difference of the two means, and a little for returns that hardly vary."""
-    ladder, episodes = load_ladder(environment), 6
+    ladder, episodes = load_ladder(environment), 4
     for name, policy in ladder.policies.items():
         stated = ladder.measured(name)
         error = stated["return_std"] * (1 / episodes + 1 / stated["episodes"]) ** 0.5
@@ -82,14 +82,15 @@ def test_shipped_policies_return_what_they_state(environment):
 
 
 def test_make_ladder_writes_what_it_measured(tmp_path):
-    ladder = make_ladder("hopper", tmp_path / "new", method="ars", steps=20_000, rungs=4, progress=False)
+    ladder = make_ladder("hopper", tmp_path / "new", method="ars", steps=6000, rungs=3, progress=False)
+    assert 2 <= len(ladder.policies) <= 3
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
-        *(f"hopper-{i:02d}.npz" for i in range(4)),
+        *(f"{name}.npz" for name in ladder.policies),
         "hopper.json",
     ]
     about = json.loads((tmp_path / "new" / "hopper.json").read_text())
     assert about["method"] == "ars" and about["settings"]["directions"] == 8
-    assert "--method ars --seed 0 --steps 20000" in about["command"]
+    assert "--method ars --seed 0 --steps 6000" in about["command"]
     assert about == ladder.about
     assert ladder.digest() == load_ladder("hopper", tmp_path / "new").digest() != load_ladder("hopper").digest()
 

@@ -6,6 +6,7 @@ Parametrised over everything in the registry, so that a new file is covered as s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 
 import numpy as np
@@ -42,6 +43,10 @@ def toy_window(item, variates, length=6, count=32, seed=0) -> Window:
     rng = np.random.default_rng(seed)
     ends = item.offsets[rng.integers(0, len(item.lengths), count)] + rng.integers(length - 1, item.lengths[0], count)
     return gather([item], np.zeros(count, int), ends, length, {item.environment: variates})
+
+
+def fresh_window(item, variates, first_seed, step) -> Window:
+    return toy_window(item, variates, count=64, seed=first_seed + step)
 
 
 def toy_model(tokenizer, backbone, head, variates, **changes) -> WorldModel:
@@ -170,7 +175,8 @@ def test_planted_alignment_is_found(backbone, head):
     item, variates = toy_data(planted_episode, episodes=40)
     model = toy_model("one_hot", backbone, head, variates)
     for chunk in range(8):  # regression through a sequence takes the longest
-        losses = fit(model, lambda step, seed=1000 * chunk: toy_window(item, variates, count=64, seed=seed + step), 120, 4e-3)
+        fresh = functools.partial(fresh_window, item, variates, 1000 * chunk)
+        losses = fit(model, fresh, 120, 4e-3)
         if max(losses[-20:]) < (0.05 if head == "categorical" else -7):
             break
     fresh = toy_window(item, variates, length=5, count=64, seed=9)

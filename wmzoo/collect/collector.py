@@ -5,23 +5,23 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Generator, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
-from wmzoo import __version__, recipe
+from wmzoo import __version__
+from wmzoo.collect.data_recipe import CollectRecipe, check, read
 from wmzoo.collect.ladder import SHIPPED, Ladder, load_ladder
-from wmzoo.collect.levels import LEVELS, Behaviour, behaviours_of, turn
+from wmzoo.collect.levels import Behaviour, behaviours_of, turn
 from wmzoo.collect.parts import Part, Parts
 from wmzoo.collect.simulators import ENVIRONMENTS, EPISODE_STEPS, Layout, layout, make_gymnasium
 from wmzoo.data.store import EPISODE, TrajectorySet, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
-from wmzoo.progress import Report, bar
+from wmzoo.progress import bar
 from wmzoo.trajectories import Episode, episode_rows
 
 if TYPE_CHECKING:
@@ -31,58 +31,7 @@ PART_TRANSITIONS = 50_000
 """Transitions after which a part of a set is kept: some seconds of work, the most that a kill can lose."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class CollectRecipe:
-    """A data recipe: what a corpus holds."""
-
-    name: str = recipe.setting(help="of the corpus")
-    corpus: str = recipe.setting(help="path of the HDF5 file to make")
-    seed: int = recipe.setting(0, "of first states and actions", low=0)
-    steps: int = recipe.setting(help="transitions of each set", low=1)
-    environments: tuple[str, ...] = recipe.setting(help="which simulators", choices=tuple(ENVIRONMENTS))
-    levels: tuple[str, ...] = recipe.setting(help="which behaviours", choices=LEVELS)
-    policies: str | None = recipe.setting(
-        None, "folder of policies, made by `wmzoo data policies`; the shipped if null"
-    )
-
-    @property
-    def keys(self) -> list[tuple[str, str]]:
-        """Environment and level of each set."""
-        return [(environment, level) for environment in self.environments for level in self.levels]
-
-
-def read(name: str | Path, overrides: Sequence[str] = ()) -> CollectRecipe:
-    """Read and check a data recipe.
-
-    Args:
-        name: its name or path.
-        overrides: ``key=value`` settings.
-
-    Raises:
-        WmzooError: with every mistake found.
-    """
-    return check(recipe.read(name, overrides, recipe.data_names()))
-
-
-def check(source: recipe.Source) -> CollectRecipe:
-    """Turn a data recipe as written into a checked one.
-
-    Raises:
-        WmzooError: with every mistake found, each with its place.
-    """
-    problems: list[str] = []
-
-    def report(path: str, message: str) -> None:
-        problems.append(f"{source.place(path)}: {path}: {message}")
-
-    checked = recipe.build_config(CollectRecipe, source.values, "", report)
-    for key in ("environments", "levels"):
-        names = source.values.get(key)
-        if isinstance(names, list) and (not names or len(names) != len(set(map(str, names)))):
-            report(key, "name at least one, and each once.")
-    if problems:
-        raise WmzooError(*problems)
-    return checked
+__all__ = ["CollectRecipe", "check", "collect", "play", "read"]
 
 
 def collect(wanted: CollectRecipe, quiet: bool = False) -> Path:
@@ -105,11 +54,17 @@ def collect(wanted: CollectRecipe, quiet: bool = False) -> Path:
     if path.exists():
         _require_same(path, about)
         if not quiet:
-            Console(stderr=True).print(f"{path}: already collected by this recipe; nothing to do.", highlight=False)
+            print(f"{path}: already collected by this recipe; nothing to do.", file=sys.stderr)
         return path
     parts = Parts(folder=path.with_name(path.name + ".parts"))
-    with bar(f"collect {wanted.name}", wanted.steps * len(wanted.keys), quiet=quiet) as report:
-        write_corpus(path, _sets(wanted, ladders, parts, report), about)
+    parts.prepare()
+    jobs = [_Job(wanted, environment, level, ladders[environment], parts) for environment, level in wanted.keys]
+    with bar(f"collect {wanted.name}", wanted.steps * len(jobs), quiet=quiet) as report:
+        for index, job in enumerate(jobs):
+            for done in job.run():
+                report(index * wanted.steps + done, job.key)
+    # One set at a time is read back and written, so that memory stays small.
+    write_corpus(path, (job.join() for job in jobs), about)
     parts.remove()
     return path
 
@@ -139,51 +94,35 @@ def _require_same(path: Path, about: dict[str, Any]) -> None:
         )
 
 
-def _sets(wanted: CollectRecipe, ladders: dict[str, Ladder], parts: Parts, report: Report) -> Iterator[TrajectorySet]:
-    """Each set as it is finished, so that only one is in memory."""
-    for index, (environment, level) in enumerate(wanted.keys):
-        job = _Job(wanted, environment, level, ladders[environment])
-        begun = index * wanted.steps
-
-        def set_report(done: int, text: str, begun: int = begun) -> None:
-            report(begun + done, text)
-
-        yield job.run(parts, set_report)
-
-
 class _Job:
     """The collection of one set."""
 
-    def __init__(self, wanted: CollectRecipe, environment: str, level: str, ladder: Ladder):
-        self.environment, self.level = environment, level
+    def __init__(self, wanted: CollectRecipe, environment: str, level: str, ladder: Ladder, parts: Parts):
+        self.environment, self.level, self.key = environment, level, f"{environment}/{level}"
         self.seed, self.steps = wanted.seed, wanted.steps
         self.behaviours = behaviours_of(level, ladder)
-        self.layout = layout(environment)
+        self.layout, self.parts = layout(environment), parts
         key = {"environment": environment, "level": level, "seed": self.seed, "steps": self.steps}
         self.about = {**key, "versions": versions(), "behaviours": [b.to_json() for b in self.behaviours]}
         determined = json.dumps({**self.about, "policies": ladder.digest(), "part": PART_TRANSITIONS}, sort_keys=True)
         self.part_name = f"{environment}-{level}-{hashlib.sha256(determined.encode()).hexdigest()[:12]}"
 
-    def run(self, parts: Parts, report: Report) -> TrajectorySet:
-        """Collect what is missing and join the parts."""
-        gym, done = make_gymnasium(self.environment), 0
-        rows: list[np.ndarray] = []
-        episodes: list[np.ndarray] = []
+    def run(self) -> Iterator[int]:
+        """Collect the parts that are missing, yielding the transitions done so far after each episode."""
+        gym = make_gymnasium(self.environment)
+        index = episodes = done = 0
         while done < self.steps:
-            index = len(episodes)
-            part = parts.load(self.part_name, index)
+            part = self.parts.load(self.part_name, index)
             if part is None:
-                part = self._part(gym, len(rows), done, min(done + PART_TRANSITIONS, self.steps), report)
-                parts.save(self.part_name, index, part)
-            rows += part.rows
-            episodes.append(part.episodes)
-            done += part.transitions
-            report(done, f"{self.environment}/{self.level}")
+                part = yield from self._part(gym, episodes, done)
+                self.parts.save(self.part_name, index, part)
+            index, episodes, done = index + 1, episodes + len(part.rows), done + part.transitions
+            yield done
         gym.close()
-        return self._join(rows, np.concatenate(episodes))
 
-    def _part(self, gym: gymnasium.Env, first: int, done: int, until: int, report: Report) -> Part:
-        """Play episodes, number ``first`` the first, until at least ``until`` transitions are done."""
+    def _part(self, gym: gymnasium.Env, first: int, done: int) -> Generator[int, None, Part]:
+        """Play episodes, number ``first`` the first, until there are enough for a part."""
+        until = min(done + PART_TRANSITIONS, self.steps)
         rows: list[np.ndarray] = []
         records = []
         while done < until:
@@ -193,16 +132,21 @@ class _Job:
             done += len(episode.actions)
             rows.append(episode_rows(episode))
             records.append((episode.rewards.sum(), episode.terminated, episode.truncated, who, reset_seed))
-            report(done, f"{self.environment}/{self.level}")
+            yield done
         return Part(rows=rows, episodes=np.array(records, EPISODE))
 
     def _random(self, episode: int) -> tuple[np.random.Generator, int]:
         """The actions' generator and the reset's seed, from the corpus seed, the set's key and the episode alone."""
         key = hashlib.sha256(f"{self.environment}/{self.level}".encode()).digest()
         sequence = np.random.SeedSequence([self.seed, int.from_bytes(key[:8], "big"), episode])
-        return np.random.default_rng(sequence), int(sequence.generate_state(1)[0])
+        actions, reset = sequence.spawn(2)
+        return np.random.default_rng(actions), int(reset.generate_state(1)[0])
 
-    def _join(self, rows: list[np.ndarray], episodes: np.ndarray) -> TrajectorySet:
+    def join(self) -> TrajectorySet:
+        """Read the finished parts back and join them to a set."""
+        parts = self.parts.load_all(self.part_name)
+        rows = [r for part in parts for r in part.rows]
+        episodes = np.concatenate([part.episodes for part in parts])
         # The last episode may have been cut, which says nothing of its behaviour's return.
         cut = episodes["truncated"] & (np.array([len(r) for r in rows]) <= EPISODE_STEPS)
         mean = float(episodes["return"][~cut | cut.all()].mean())

@@ -42,6 +42,30 @@ class Parts:
         """The file of a part; its name holds a hash of all that determines its content, so none is ever mixed up."""
         return self.folder / f"{name}-{index:04d}.npz"
 
+    def prepare(self) -> None:
+        """Make the folder, to find out before the work whether there is a right to.
+
+        Raises:
+            WmzooError: there is none.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._refusal(error) from error
+
+    def load_all(self, name: str) -> list[Part]:
+        """All finished parts of that name, in order.
+
+        Raises:
+            WmzooError: one was deleted or damaged since it was written.
+        """
+        parts = [self.load(name, index) for index in range(len(list(self.folder.glob(f"{name}-*.npz"))))]
+        if not parts or None in parts:
+            raise WmzooError(
+                f"{self.folder}: parts of {name} went missing or are damaged; repeat the command to go on."
+            )
+        return [part for part in parts if part is not None]
+
     def load(self, name: str, index: int) -> Part | None:
         """A finished part, or None if it is not there or unreadable (it is then collected again)."""
         try:
@@ -63,18 +87,20 @@ class Parts:
         partial = path.with_name(f"partial-{os.getpid()}.npz")
         offsets = _offsets(part.rows)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             np.savez(
                 partial, allow_pickle=False, data=np.concatenate(part.rows), offsets=offsets, episodes=part.episodes
             )
             os.replace(partial, path)
         except OSError as error:
-            raise WmzooError(
-                f"{self.folder}: can't be written ({error.strerror or error}); free some space or choose another "
-                "place by corpus=PATH, then repeat the command to go on."
-            ) from error
+            raise self._refusal(error) from error
         finally:
             partial.unlink(missing_ok=True)
+
+    def _refusal(self, error: OSError) -> WmzooError:
+        return WmzooError(
+            f"{self.folder}: can't be written ({error.strerror or error}); free some space or choose another place by "
+            "corpus=PATH, then repeat the command to go on."
+        )
 
     def remove(self) -> None:
         """Delete the parts once the corpus holds them, with those of other settings and of killed writings."""

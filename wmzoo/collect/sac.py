@@ -45,7 +45,7 @@ class SacConfig:
 
 
 def train_sac(config: SacConfig, environment: str, seed: int, steps: int) -> Iterator[Snapshot]:
-    """Train, yielding the policy every ``block`` transitions.
+    """Train, yielding the policy every ``block`` transitions and at the end.
 
     Args:
         config: settings.
@@ -59,7 +59,7 @@ def train_sac(config: SacConfig, environment: str, seed: int, steps: int) -> Ite
         learner.act(explore=done <= config.start)
         if done > config.start:
             learner.update()
-        if done % config.block < config.copies:
+        if done % config.block < config.copies or done + config.copies > steps:
             yield Snapshot(steps=done, policy=learner.policy())
 
 

@@ -1,0 +1,246 @@
+"""The rows of a comparison: runs that differ in their seed alone are one row, and every floor is one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wmzoo.errors import WmzooError
+from wmzoo.evaluation.bootstrap import Estimate, estimate
+from wmzoo.evaluation.cells import IN
+from wmzoo.evaluation.metrics import skill
+
+MODEL, FLOOR = "model", "floor"
+TEACHER_FORCED = "teacher-forced"
+IRRELEVANT = ("batch_size",)  # settings of a protocol that move no number
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RunRecord:
+    """One evaluated run.
+
+    Attributes:
+        run_id: in the tracking store.
+        name: of its recipe.
+        seed: of its recipe.
+        experiment: that it belongs to.
+        tags: ``recipe_hash``, ``manifest_hash``, ``protocol`` and others; ``variant``, if there is one, is the
+            row's label instead of the name.
+        cost: ``parameters``, ``train_tokens``, ``train_flops``, ``train_seconds``, ``peak_memory_mb``, ``steps``.
+        result: of the protocol.
+    """
+
+    run_id: str
+    name: str
+    seed: int
+    experiment: str
+    tags: dict[str, str]
+    cost: dict[str, float]
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Entry:
+    """One row.
+
+    Attributes:
+        label: what it is called.
+        kind: ``model`` or ``floor``.
+        mode: of evaluation; empty for models with one only, and for floors.
+        seeds: of its runs, in order; empty for a floor.
+        results: for each seed (once for a floor), metrics and facts by test set.
+        cost: means over seeds.
+        manifest: hash of its data.
+        run_ids: of its runs.
+    """
+
+    label: str
+    kind: str
+    mode: str = ""
+    seeds: tuple[int, ...] = ()
+    results: tuple[dict[str, dict[str, Any]], ...]
+    cost: Mapping[str, float]
+    manifest: str
+    run_ids: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The label with the mode."""
+        return f"{self.label} ({self.mode})" if self.mode else self.label
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it may be called the best; a teacher-forced model saw a part of what it predicts."""
+        return self.mode != TEACHER_FORCED
+
+    def keys(self, distribution: str) -> list[str]:
+        """Its test sets that are ``in`` or ``out`` of the distribution that was trained on."""
+        return [key for key, about in self.results[0].items() if about["distribution"] == distribution]
+
+    def value(self, keys: Sequence[str], metric: str, horizon: int | None = None) -> float | None:
+        """Mean of a metric over test sets and seeds; None where it has none or it is not finite.
+
+        Args:
+            keys: of the test sets.
+            metric: its name.
+            horizon: steps ahead, for an error of a rollout.
+        """
+        found = [_lookup(result[key], metric, horizon) for result in self.results for key in keys]
+        known = [value for value in found if value is not None]
+        return float(np.mean(known)) if found and len(known) == len(found) else None
+
+    def estimate(self, keys: Sequence[str], metric: str) -> Estimate | None:
+        """Mean of a metric over test sets and seeds with its interval; None where it is missing."""
+        if self.value(keys, metric) is None:
+            return None
+        samples = [[_sample(result[key]["by_episode"], metric) for key in keys] for result in self.results]
+        return estimate(samples)
+
+
+def _lookup(cell: Mapping[str, Any], metric: str, horizon: int | None) -> float | None:
+    source = cell if horizon is None else cell["horizons"].get(str(horizon), {})
+    return source.get(metric)
+
+
+def _sample(episodes: Mapping[str, Any], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(episodes[metric], float), np.asarray(episodes["windows"], float)
+
+
+def check(records: Sequence[RunRecord], allow_mixed: bool = False) -> list[str]:
+    """What the records differ in although one table should not mix it; sentences.
+
+    Raises:
+        WmzooError: there are no records, or they differ and that is not allowed.
+    """
+    if not records:
+        raise WmzooError("nothing to compare; evaluate at least one run of the experiment first.")
+    mixed = []
+    for what, values in _conditions(records).items():
+        groups = Counter(values)
+        if len(groups) > 1:
+            listed = "; ".join(f"{value} ({count} runs)" for value, count in groups.items())
+            mixed.append(f"{what} are mixed: {listed}")
+    if mixed and not allow_mixed:
+        remedy = "evaluate the runs alike, compare them as separate experiments, or add --mixed to compare them anyway."
+        raise WmzooError(*(f"{records[0].experiment}: {problem}; {remedy}" for problem in mixed))
+    return mixed
+
+
+def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
+    return {
+        "protocols": [record.result["protocol"] for record in records],
+        "settings of the protocol": [_settings(record) for record in records],
+        "data (manifest hashes)": [record.result["manifest_hash"][:12] for record in records],
+    }
+
+
+def _settings(record: RunRecord) -> str:
+    return settings_text(record.result["settings"])
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """The settings that move numbers, in words."""
+    shown = {name: value for name, value in settings.items() if name not in IRRELEVANT}
+    return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
+
+
+def _plain(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
+
+
+def rows(records: Sequence[RunRecord]) -> list[Entry]:
+    """The rows of a comparison: models from the best to the worst on their own level, then floors.
+
+    Args:
+        records: evaluated runs.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for label, record in zip(_labels(records), records, strict=True):
+        groups.setdefault((label, record.result["manifest_hash"]), []).append(record)
+    models = [entry for (label, _), runs in groups.items() for entry in _models(label, runs)]
+    firsts = {record.result["manifest_hash"]: record for record in reversed(records)}
+    found = [entry for record in firsts.values() for entry in _floors(record, len(firsts) > 1)]
+    return sorted(models, key=_order) + found
+
+
+def _labels(records: Sequence[RunRecord]) -> list[str]:
+    """A label for each record; runs of one name and one seed are told apart by their recipe's hash."""
+    names = [record.tags.get("variant", record.name) for record in records]
+    keys = [(n, r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
+    repeated = {key[0] for key, count in Counter(keys).items() if count > 1}
+    return [
+        f"{name} {record.tags.get('recipe_hash', record.run_id)[:6]}" if name in repeated else name
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def _models(label: str, runs: Sequence[RunRecord]) -> list[Entry]:
+    """One entry for each mode of a model."""
+    runs = sorted(runs, key=lambda record: record.seed)
+    cost = {name: float(np.mean([run.cost[name] for run in runs])) for name in runs[0].cost}
+    return [
+        Entry(
+            label=label,
+            kind=MODEL,
+            mode=mode,
+            seeds=tuple(run.seed for run in runs),
+            results=tuple(_joined(run.result, run.result["modes"][mode]) for run in runs),
+            cost=cost,
+            manifest=runs[0].result["manifest_hash"],
+            run_ids=tuple(run.run_id for run in runs),
+        )
+        for mode in runs[0].result["modes"]
+    ]
+
+
+def _floors(record: RunRecord, several: bool) -> list[Entry]:
+    result = record.result
+    suffix = f" {result['manifest_hash'][:6]}" if several else ""
+    return [
+        Entry(
+            label=f"{name}{suffix}",
+            kind=FLOOR,
+            results=(_joined(result, _with_skill(metrics, result["floors"])),),
+            cost={},
+            manifest=result["manifest_hash"],
+        )
+        for name, metrics in result["floors"].items()
+    ]
+
+
+def _with_skill(metrics: Mapping[str, Any], floors: Mapping[str, Any]) -> dict[str, Any]:
+    """A floor's own metrics with its skill over the last value and over the best floor."""
+    found = {}
+    for key, cell in metrics.items():
+        best = min(floor[key]["nmae"] for floor in floors.values())
+        last = floors["last value"][key]["nmae"]
+        found[key] = {**cell, "skill": skill(cell["nmae"], best), "vs_last": skill(cell["nmae"], last)}
+    return found
+
+
+def _joined(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Facts and metrics of each test set."""
+    return {key: {**about, **metrics[key]} for key, about in result["tests"].items()}
+
+
+def _order(entry: Entry) -> tuple[bool, float]:
+    value = entry.value(entry.keys(IN), "nmae")
+    return not entry.ranked, float("inf") if value is None else value
+
+
+def best(entries: Sequence[Entry], estimates: Sequence[Estimate | None]) -> int | None:
+    """Which row is the best: lowest, with an interval that does not overlap that of the next; None if undecided.
+
+    Args:
+        entries: rows; floors take part, rows that are not ranked don't.
+        estimates: of an error, one a row.
+    """
+    known = [(e.mean, i) for i, e in enumerate(estimates) if e is not None and entries[i].ranked]
+    if len(known) < 2:
+        return None
+    first, second = (estimates[i] for _, i in sorted(known)[:2])
+    return sorted(known)[0][1] if first is not None and second is not None and first.below(second) else None

@@ -1,0 +1,182 @@
+"""A comparison as pictures, in colours that colour-blind readers can tell apart (Okabe and Ito)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from wmzoo.evaluation.cells import IN
+from wmzoo.evaluation.entries import FLOOR, Entry
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+GREYS = ("#B5B5B5", "#8F8F8F", "#6B6B6B")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+UNIT = "mean absolute error (training std)"
+
+
+def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) -> None:
+    """Draw the errors by test set, and by steps ahead on the levels that were trained on.
+
+    Args:
+        entries: rows of the comparison, models first.
+        horizons: steps ahead, ascending.
+        path: of the PNG.
+    """
+    levels = _levels(entries)
+    bars = max(4.5, 0.17 * len(entries) * len(levels) + 1.5)
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(bars + 4.5, 4.2), width_ratios=(bars, 4.0), layout="constrained"
+    )
+    _bars(left, entries, levels)
+    _lines(right, entries, horizons)
+    handles, labels = left.get_legend_handles_labels()
+    columns = min(len(labels), max(2, int((bars + 4.5) / 1.9)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def variates(entries: Sequence[Entry], path: Path) -> None:
+    """Draw the error of each variate on the levels that were trained on.
+
+    Args:
+        entries: rows of the comparison.
+        path: of the PNG.
+    """
+    names = list(dict.fromkeys(name for e in entries for key in e.keys(IN) for name in _names(e, key)))
+    figure, axes = plt.subplots(figsize=(7.5, 1.7 + 0.36 * len(names)), layout="constrained")
+    for i, entry in enumerate(entries):
+        each = _by_variate(entry)
+        shift = 0.09 * (i - (len(entries) - 1) / 2)  # so that equal values do not hide each other
+        places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
+        axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set(xlabel=UNIT, title="Next row, level trained on, by variate")
+    _plain_ticks(axes, "x")
+    _grid(axes, "both")
+    columns = min(len(entries), 4)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _levels(entries: Sequence[Entry]) -> list[str]:
+    """Test sets, those that any row was trained on first."""
+    keys = {key: about["distribution"] for e in entries for key, about in e.results[0].items()}
+    return sorted(keys, key=lambda key: (keys[key] != IN, list(keys).index(key)))
+
+
+def _bars(axes: Axes, entries: Sequence[Entry], levels: Sequence[str]) -> None:
+    """A group of bars for each test set, with 95 % intervals."""
+    width = 0.84 / len(entries)
+    for i, entry in enumerate(entries):
+        at = np.arange(len(levels)) + (i - (len(entries) - 1) / 2) * width
+        found = [entry.estimate([key], "nmae") if key in entry.results[0] else None for key in levels]
+        heights = [np.nan if e is None else e.mean for e in found]
+        spans = [
+            (np.nan, np.nan) if e is None or e.low is None or e.high is None else (e.mean - e.low, e.high - e.mean)
+            for e in found
+        ]
+        axes.bar(at, heights, width * 0.92, label=_label(entry), **_fill(entries, i))
+        axes.errorbar(at, heights, np.abs(np.array(spans).T), fmt="none", ecolor="#222222", elinewidth=0.9)
+    inside = {key for entry in entries for key in entry.keys(IN)}
+    for x, key in enumerate(levels):
+        if key in inside:
+            axes.axvspan(x - 0.5, x + 0.5, color="#F3EED9", zorder=0)
+    axes.set_xticks(range(len(levels)), [_level_label(key, key in inside) for key in levels], fontsize=9)
+    axes.set(ylabel=UNIT, title="Next row, by test level", xlim=(-0.5, len(levels) - 0.5))
+    _grid(axes, "y")
+
+
+def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> None:
+    """Error against steps ahead, both logarithmic."""
+    for i, entry in enumerate(entries):
+        values = [entry.value(entry.keys(IN), "nmae", k) for k in horizons]
+        if any(value is not None for value in values):
+            heights = [np.nan if value is None else value for value in values]
+            line = "--" if entry.kind == FLOOR else "-"
+            axes.plot(horizons, heights, line, linewidth=1.6, **_marker(entries, i))
+    axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=UNIT)
+    axes.set_title("Rollouts to the same rows, level trained on")
+    axes.set_xticks(horizons, [str(k) for k in horizons])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    _plain_ticks(axes, "y")
+    _grid(axes, "both")
+
+
+def _by_variate(entry: Entry) -> dict[str, float]:
+    """Mean over seeds and trained levels of each variate's error."""
+    found: dict[str, list[float]] = {}
+    for result in entry.results:
+        for key in entry.keys(IN):
+            about = result[key]["variates"]
+            for name, value in zip(about["name"], about["nmae"], strict=True):
+                if value is not None:
+                    found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _names(entry: Entry, key: str) -> list[str]:
+    return entry.results[0][key]["variates"]["name"]
+
+
+def _label(entry: Entry) -> str:
+    return f"floor: {entry.title}" if entry.kind == FLOOR else entry.title
+
+
+def _level_label(key: str, inside: bool) -> str:
+    environment, _, level = key.partition("/")
+    return f"{level}\n{environment}" + ("\ntrained on" if inside else "")
+
+
+def _colour(entries: Sequence[Entry], i: int) -> str:
+    """Models of one label share a colour; floors are grey."""
+    if entries[i].kind == FLOOR:
+        return GREYS[[e.label for e in entries if e.kind == FLOOR].index(entries[i].label) % len(GREYS)]
+    labels = list(dict.fromkeys(e.label for e in entries if e.kind != FLOOR))
+    return COLOURS[labels.index(entries[i].label) % len(COLOURS)]
+
+
+def _fill(entries: Sequence[Entry], i: int) -> dict[str, Any]:
+    hatch = "" if entries[i].ranked else "////"
+    return {"color": _colour(entries, i), "hatch": hatch, "edgecolor": "white"}
+
+
+def _marker(entries: Sequence[Entry], i: int) -> dict[str, Any]:
+    colour = _colour(entries, i)
+    face = colour if entries[i].ranked else "white"
+    return {"marker": MARKERS[i % len(MARKERS)], "color": colour, "markerfacecolor": face, "markersize": 5.5}
+
+
+def _plain_ticks(axes: Axes, which: str) -> None:
+    """Numbers such as 0.05 rather than powers of ten."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(plain)
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if high / low < 30:  # less than three labelled decades: label some ticks in between
+        axis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}" if f"{v:.0e}"[0] in "235" else ""))
+    else:
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _grid(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+    axes.grid(axis=which, color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=150, format="png")
+    plt.close(figure)

@@ -1,0 +1,140 @@
+"""The command line as a hurried user meets it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from systems import system_corpus, toy_recipe
+
+from wmzoo.cli import main
+
+WMZOO = [sys.executable, "-m", "wmzoo"]
+
+
+@pytest.fixture
+def project(workdir):
+    """A working directory with a corpus, a recipe, and some files that are wrong."""
+    system_corpus(workdir / "toy.h5")
+    (workdir / "toy.yaml").write_text(yaml.safe_dump(toy_recipe()))
+    (workdir / "cut.h5").write_bytes((workdir / "toy.h5").read_bytes()[:5000])
+    (workdir / "notes.txt").write_text("hello")
+    (workdir / "fake").mkdir()
+    (workdir / "fake" / "best.safetensors").write_text("not a checkpoint")
+    return workdir
+
+
+MISTAKES = [
+    ("train toyy.yaml", "neither a file nor a known name"),
+    ("train notes.txt", "a recipe is a mapping"),
+    ("train toy.yaml train.step=3", 'Did you mean "steps"'),
+    ("train toy.yaml train.steps=lots", "must be a whole number"),
+    ("train toy.yaml model.backbone.name=transformer", "unknown backbone"),
+    ("train toy.yaml data.corpus=cut.h5", "cut short"),
+    ("train toy.yaml data.corpus=missing.h5", "wmzoo data collect"),
+    ("train toy.yaml data.environments=[hoper]", "nothing in toy.h5 matches"),
+    ("train toy.yaml data.window=30", "position table"),
+    ("train toy.yaml data.window", "is not key.path=value"),
+    ("train quickstart", "choose one by settings"),
+    ("check toy.yaml model.head.bins=0", "must be at least 2"),
+    ("show trajwolrd", 'Did you mean "trajworld"'),
+    ("data info missing.h5", "no such corpus"),
+    ("data info notes.txt", "not a readable corpus"),
+    ("evaluate nowhere transition/v1", "no run and no checkpoint"),
+    ("evaluate fake transition/v1", "can't be read|not a readable checkpoint"),
+    ("evaluate fake transition/v7", "transition/v1"),
+    ("compare nothing", "no experiment"),
+    ("compare nothing --uri sqlite:////proc/none/x.db", "can't be opened"),
+    ("data collect nothing", "neither a file nor a known name"),
+    ("data collect quickstart environments=[hoper]", 'Did you mean "hopper"'),
+]
+
+
+@pytest.mark.parametrize(("command", "sentence"), MISTAKES)
+def test_a_mistake_gets_a_sentence_and_exit_code_2(project, capsys, command, sentence):
+    import re
+
+    before = sorted(p.name for p in project.iterdir())
+    assert main(command.split()) == 2
+    said = capsys.readouterr().err
+    assert re.search(sentence, said), said
+    assert "Traceback" not in said and len(said.strip().splitlines()) <= 2
+    left = {p.name for p in project.iterdir()} - set(before)
+    assert left <= {"mlflow.db", "mlruns"}  # a store is made by looking into it
+
+
+def test_unknown_commands_list_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["trian", "toy.yaml"])
+    assert caught.value.code == 2 and "choose from" in capsys.readouterr().err
+
+
+def test_ls_is_quick_imports_no_torch_and_lists_everything(project):
+    code = "import sys; from wmzoo.cli import main; main(['ls']); sys.exit('torch' in sys.modules)"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert ran.returncode == 0, ran.stderr
+    for name in (
+        "gauss_hist",
+        "trajworld",
+        "gaussian",
+        "next_step",
+        "quickstart",
+        "hopper",
+        "transition/v1",
+        "2502.01366",
+    ):
+        assert name in ran.stdout
+    # CPU time, since the machine may be busy with other tests; coverage of the tests slows it down.
+    limit = 0.5 if "COV_CORE_SOURCE" not in os.environ else 2.0
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < limit
+
+
+@pytest.mark.parametrize("name", ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart"])
+def test_cards(project, capsys, name):
+    assert main(["show", name]) == 0
+    printed = capsys.readouterr().out
+    assert name.rpartition("/")[2] in printed and len(printed) > 200
+
+
+def test_check_counts_and_trains_nothing(project, capsys):
+    assert main(["check", "toy.yaml"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("parameters", "tokens", "FLOP", "MB", "training episodes", "recipe hash"):
+        assert word in printed
+    assert not (project / "runs").exists()
+
+
+def test_check_tells_all_mistakes_at_once(project, capsys):
+    text = yaml.safe_dump({**toy_recipe(), "extra": 1, "seed": "x", "tracking": {"ury": "y"}})
+    (project / "bad.yaml").write_text(text)
+    assert main(["check", "bad.yaml", "train.clip=-1", "model.tokenizer.name=onehot"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 5
+    for place in ("extra", "seed", "tracking.ury", "train.clip", "model.tokenizer.name"):
+        assert place in said
+
+
+def test_train_evaluate_compare_by_hand(project, capsys):
+    settings = ["train.steps=20", "data.window=20", "train.validate_every=10"]
+    assert main(["train", "toy.yaml", "--quiet", *settings]) == 0
+    run = capsys.readouterr().out.splitlines()[0]
+    assert Path(run).is_dir()
+    assert main(["evaluate", run, "transition/v1", "--quiet", "windows=64", "rollouts=8", "horizons=[1,2]"]) == 0
+    assert "wmzoo compare toy" in capsys.readouterr().out
+    assert main(["compare", "toy"]) == 0
+    printed = capsys.readouterr().out
+    assert "trajworld" in printed and "last value" in printed
+    made = {p.suffix for p in (project / "comparisons" / "toy").iterdir()}
+    assert made == {".csv", ".md", ".png"}
+
+
+def test_module_and_version():
+    ran = subprocess.run([*WMZOO, "--version"], capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.startswith("wmzoo ")
