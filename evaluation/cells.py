@@ -15,6 +15,7 @@ from wmzoo.errors import WmzooError
 from wmzoo.trajectories import Variates, Window
 
 IN, OUT = "in", "out"
+FREE, FORCED = "free-running", "teacher-forced"  # modes of models that decode a row variate by variate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import tables
-from wmzoo.evaluation.entries import Entry, RunRecord, check, rows, settings_text
+from wmzoo.evaluation.entries import Entry, rows
+from wmzoo.evaluation.records import RunRecord, check, settings_text
 from wmzoo.files import replacing
 
 __all__ = ["RunRecord", "caption", "print_table", "write"]

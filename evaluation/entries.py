@@ -9,38 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from wmzoo.errors import WmzooError
 from wmzoo.evaluation.bootstrap import Estimate, estimate
-from wmzoo.evaluation.cells import IN
+from wmzoo.evaluation.cells import FORCED, IN
+from wmzoo.evaluation.floors import LAST
 from wmzoo.evaluation.metrics import skill
+from wmzoo.evaluation.records import RunRecord
 
 MODEL, FLOOR = "model", "floor"
-TEACHER_FORCED = "teacher-forced"
-IRRELEVANT = ("batch_size",)  # settings of a protocol that move no number
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RunRecord:
-    """One evaluated run.
-
-    Attributes:
-        run_id: in the tracking store.
-        name: of its recipe.
-        seed: of its recipe.
-        experiment: that it belongs to.
-        tags: ``recipe_hash``, ``manifest_hash``, ``protocol`` and others; ``variant``, if there is one, is the
-            row's label instead of the name.
-        cost: ``parameters``, ``train_tokens``, ``train_flops``, ``train_seconds``, ``peak_memory_mb``, ``steps``.
-        result: of the protocol.
-    """
-
-    run_id: str
-    name: str
-    seed: int
-    experiment: str
-    tags: dict[str, str]
-    cost: dict[str, float]
-    result: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,7 +50,7 @@ class Entry:
     @property
     def ranked(self) -> bool:
         """Whether it may be called the best; a teacher-forced model saw a part of what it predicts."""
-        return self.mode != TEACHER_FORCED
+        return self.mode != FORCED
 
     def keys(self, distribution: str) -> list[str]:
         """Its test sets that are ``in`` or ``out`` of the distribution that was trained on."""
@@ -108,48 +83,6 @@ def _lookup(cell: Mapping[str, Any], metric: str, horizon: int | None) -> float 
 
 def _sample(episodes: Mapping[str, Any], metric: str) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(episodes[metric], float), np.asarray(episodes["windows"], float)
-
-
-def check(records: Sequence[RunRecord], allow_mixed: bool = False) -> list[str]:
-    """What the records differ in although one table should not mix it; sentences.
-
-    Raises:
-        WmzooError: there are no records, or they differ and that is not allowed.
-    """
-    if not records:
-        raise WmzooError("nothing to compare; evaluate at least one run of the experiment first.")
-    mixed = []
-    for what, values in _conditions(records).items():
-        groups = Counter(values)
-        if len(groups) > 1:
-            listed = "; ".join(f"{value} ({count} runs)" for value, count in groups.items())
-            mixed.append(f"{what} are mixed: {listed}")
-    if mixed and not allow_mixed:
-        remedy = "evaluate the runs alike, compare them as separate experiments, or add --mixed to compare them anyway."
-        raise WmzooError(*(f"{records[0].experiment}: {problem}; {remedy}" for problem in mixed))
-    return mixed
-
-
-def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    return {
-        "protocols": [record.result["protocol"] for record in records],
-        "settings of the protocol": [_settings(record) for record in records],
-        "data (manifest hashes)": [record.result["manifest_hash"][:12] for record in records],
-    }
-
-
-def _settings(record: RunRecord) -> str:
-    return settings_text(record.result["settings"])
-
-
-def settings_text(settings: Mapping[str, Any]) -> str:
-    """The settings that move numbers, in words."""
-    shown = {name: value for name, value in settings.items() if name not in IRRELEVANT}
-    return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
-
-
-def _plain(value: Any) -> str:
-    return "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
 
 
 def rows(records: Sequence[RunRecord]) -> list[Entry]:
@@ -217,7 +150,7 @@ def _with_skill(metrics: Mapping[str, Any], floors: Mapping[str, Any]) -> dict[s
     found = {}
     for key, cell in metrics.items():
         best = min(floor[key]["nmae"] for floor in floors.values())
-        last = floors["last value"][key]["nmae"]
+        last = floors[LAST][key]["nmae"]
         found[key] = {**cell, "skill": skill(cell["nmae"], best), "vs_last": skill(cell["nmae"], last)}
     return found
 

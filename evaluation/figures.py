@@ -61,7 +61,7 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
         places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
         axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
     axes.set_yticks(range(len(names)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set(xlabel=UNIT, title="Next row, level trained on, by variate")
     _plain_ticks(axes, "x")

@@ -115,7 +115,9 @@ def _interval(estimate: Estimate | None, full: bool) -> str:
 
 def terminal(grid: Grid) -> Table:
     """A rich table of at most 100 columns, for names of usual length."""
-    table = Table(title=grid.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table = Table(
+        title=grid.title, title_justify="left", title_style="bold", box=None, pad_edge=False, collapse_padding=True
+    )
     for i, head in enumerate(grid.heads):
         table.add_column(head, justify="right" if i else "left", no_wrap=bool(i), header_style="dim")
     for r, row in enumerate(grid.rows):

@@ -2,7 +2,7 @@
 
 Version 1. The 20th row of a window is predicted from the 19 before it (fewer at the start of an episode), on every
 set of the environment that the run trained on. ``mae`` is the absolute error of the expectation in physical units,
-averaged over the states and the reward, as in Yin et al. (2025), section 5.1; ranges and deviations are always
+averaged over the states and the reward, as in Yin et al. (2025), section 5.2; ranges and deviations are always
 those of the run's training episodes. Several steps ahead, the *same* target rows are predicted from a history that
 ends ``k`` rows earlier, along the true actions. A model that decodes a row's variates one after another is scored
 ``free-running``, from its own values, and, one step ahead, ``teacher-forced``, given the true ones, which is what
@@ -19,21 +19,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.table import Table
 
 from wmzoo.binning import share_outside
 from wmzoo.data.store import Corpus
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
-from wmzoo.evaluation.cells import Cell
+from wmzoo.evaluation.cells import FORCED, FREE, Cell
 from wmzoo.evaluation.metrics import Scores, Units, join, per_episode, score, score_point, skill, summarise
+from wmzoo.evaluation.shown import describe, summary
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Window
 
+__all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
+
 PROTOCOL = "transition/v1"
-FREE, FORCED = "free-running", "teacher-forced"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +100,8 @@ class _Evaluation:
         self.modes = (FREE, FORCED) if model.autoregressive else ("",)
         chosen = cells.choose(corpus, manifest, model.variates, config.in_distribution)
         self.tests = [self._prepare(cell) for cell in chosen]
-        self.floors = {test.cell.item.environment: self._fit(corpus, manifest, test) for test in self.tests}
+        environments = {cell.item.environment for cell in chosen}
+        self.floors = {environment: self._fit(corpus, manifest, environment) for environment in environments}
         one = sum(len(test.rows) for test in self.tests) * len(self.modes)
         self.total = one + sum(len(test.complete) for test in self.tests) * sum(config.horizons)
         settings = {**dataclasses.asdict(config), "horizons": list(config.horizons)}
@@ -118,8 +120,7 @@ class _Evaluation:
         complete = cells.draw(cell, self.config.context, self.config.rollouts)
         return _Test(cell, rows, complete, Units.of(self.model.variates[cell.item.environment]))
 
-    def _fit(self, corpus: Corpus, manifest: Mapping[str, Any], test: _Test) -> dict[str, floors.Floor]:
-        environment = test.cell.item.environment
+    def _fit(self, corpus: Corpus, manifest: Mapping[str, Any], environment: str) -> dict[str, floors.Floor]:
         trained = [(corpus.sets[key], np.asarray(about["train"])) for key, about in manifest["sets"].items()]
         mine = [(item, episodes) for item, episodes in trained if item.environment == environment]
         return floors.fit(mine, self.model.variates[environment])
@@ -128,6 +129,7 @@ class _Evaluation:
         """Score the floors and the model on one test set."""
 
         def tick(windows: int) -> None:
+            """Count predicted windows for the bar."""
             self.done += windows
             report(self.done, test.cell.item.key)
 
@@ -218,6 +220,7 @@ def _floor(
     """Score a floor on the same windows as the model."""
 
     def scores(window: Window, k: int) -> Scores:
+        """Of the forecast ``k`` steps ahead."""
         context = window.until(-k)
         forecast = floor(_array(context.values), _array(context.valid), _array(_actions(window, k)))
         return score_point(forecast, _array(_target(window)), test.units)
@@ -237,74 +240,3 @@ def _skills(found: Mapping[str, Any], reference: Mapping[str, Mapping[str, Any]]
         "mae_skill": skill(found["mae"], lowest),
         "mae_vs_last": skill(found["mae"], reference[floors.LAST]["mae"]),
     }
-
-
-# --- what is shown of one run ----------------------------------------------------------------------------------
-
-SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
-
-
-def summary(result: Mapping[str, Any]) -> dict[str, float]:
-    """Flat metrics of a result, under the same names for every model.
-
-    ``<level>/<metric>`` for each test set (with its environment in front if there are several), ``in/<metric>`` and
-    ``out/<metric>`` for the averages over trained and other levels. The teacher-forced mode has its own prefix.
-    """
-    found: dict[str, float] = {}
-    for mode, metrics in result["modes"].items():
-        prefix = f"{FORCED}/" if mode == FORCED else ""
-        found |= {f"{prefix}{name}": value for name, value in _flat(metrics, result["tests"]).items()}
-    return found
-
-
-def _flat(metrics: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, float]:
-    several = len({about["environment"] for about in tests.values()}) > 1
-    found: dict[str, float] = {}
-    groups: dict[str, list[float]] = {}
-    for key, about in tests.items():
-        for name, value in _numbers(metrics[key]).items():
-            found[f"{key if several else about['level']}/{name}"] = value
-            groups.setdefault(f"{about['distribution']}/{name}", []).append(value)
-    return {**{name: float(np.mean(values)) for name, values in groups.items()}, **found}
-
-
-def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers of one test set that are worth a curve."""
-    named = {name: metrics.get(name) for name in (*SHOWN, "windows_per_second")}
-    named |= {f"nmae_h{k}": errors["nmae"] for k, errors in metrics["horizons"].items()}
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def describe(result: Mapping[str, Any]) -> list[Any]:
-    """What is printed of one run: a table for each mode, then what the columns mean."""
-    tables = [_table(result, mode) for mode in result["modes"]]
-    return [
-        *tables,
-        "nmae, nll and crps are in training standard deviations; skill is against the best floor. "
-        f"in: a level that the run trained on; out: another. {result['seconds']:.1f} s in all.",
-    ]
-
-
-def _table(result: Mapping[str, Any], mode: str) -> Table:
-    farthest = str(max(result["settings"]["horizons"]))
-    title = f"{result['protocol']}{mode and f', {mode}'}, trained on {', '.join(result['trained_on'])}"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    heads = ("test set", "", "windows", "nmae", "vs last", "skill", "nll", "crps", "50 %", "90 %", f"nmae@{farthest}")
-    for head in (*heads, "clipped"):
-        table.add_column(head, justify="left" if head in ("test set", "") else "right", no_wrap=True)
-    for key, about in result["tests"].items():
-        m = result["modes"][mode][key]
-        shares = [_percent(m[name]) for name in ("vs_last", "skill")]
-        ahead = m["horizons"].get(farthest, {}).get("nmae")
-        coverages = [_percent(m[name]) for name in ("coverage50", "coverage90")]
-        scores = [_number(m["nmae"]), *shares, _number(m["nll"]), _number(m["crps"]), *coverages, _number(ahead)]
-        table.add_row(key, about["distribution"], str(about["windows"]), *scores, _percent(about["clipped"]))
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +57,18 @@ def system_corpus(path: Path, **options) -> Path:
     """A corpus with one set."""
     write_corpus(path, [system_set(**options)], {"made": "for a test"})
     return path
+
+
+@contextlib.contextmanager
+def no_room(size: int = 4096):
+    """Refuse to let any file grow beyond ``size`` bytes, as a disk that is full does."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 SMALL = {

@@ -23,7 +23,7 @@ def project(workdir):
     system_corpus(workdir / "toy.h5")
     (workdir / "toy.yaml").write_text(yaml.safe_dump(toy_recipe()))
     (workdir / "cut.h5").write_bytes((workdir / "toy.h5").read_bytes()[:5000])
-    (workdir / "notes.txt").write_text("hello")
+    (workdir / "notes.txt").write_text("- hello")
     (workdir / "fake").mkdir()
     (workdir / "fake" / "best.safetensors").write_text("not a checkpoint")
     return workdir

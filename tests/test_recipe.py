@@ -154,6 +154,9 @@ def test_grid_is_the_product_of_its_lists(workdir):
         ("trajworld", 0),
         ("trajworld", 1),
     ]
+    assert [c.name for c in cells] == ["tdm", "tdm", "trajworld", "trajworld"]
+    path = toy_file(workdir, grid={"train.steps": [1, 2], "model.head.bins": [8]})
+    assert [source.values["name"] for source in grid.cells(path)] == ["steps=1-bins=8", "steps=2-bins=8"]
     path = toy_file(workdir, grid={"seed": 3})
     assert "must map dotted paths to lists" in problems_of(grid.cells, path)[0]
 

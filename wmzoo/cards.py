@@ -35,7 +35,8 @@ def _print(out: Console, title: str, columns: Iterable[str], rows: Iterable[Iter
         table.add_column(column)
     for row in rows:
         table.add_row(*row)
-    out.print(table, end="\n\n")
+    out.print(table)
+    out.print()
 
 
 def first_comment(path: Path) -> str:

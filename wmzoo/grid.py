@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wmzoo.errors import WmzooError
-from wmzoo.recipe import Source, override, read
+from wmzoo.recipe import PARTS, Source, override, read
 
 
 def cells(recipe: str | Path, overrides: Sequence[str] = ()) -> list[Source]:
@@ -25,8 +25,20 @@ def cells(recipe: str | Path, overrides: Sequence[str] = ()) -> list[Source]:
     lists = dict(_lists(source.values.get("grid") or {}, ""))
     if not all(isinstance(values, list) and values for values in lists.values()):
         raise WmzooError(f"{source.place('grid')}: grid: must map dotted paths to lists, such as `seed: [0, 1]`.")
-    combinations = itertools.product(*lists.values())
-    return [override(base, dict(zip(lists, values, strict=True)), source.place("grid")) for values in combinations]
+    cells_ = (dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values()))
+    return [override(base, _named(cell), source.place("grid")) for cell in cells_]
+
+
+def _named(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell with a name that tells it from the others, whatever the seed: what it varies, parts by their name."""
+    labels = [_label(path, value) for path, value in cell.items() if path not in ("seed", "name")]
+    return {"name": "-".join(labels), **cell} if labels else cell
+
+
+def _label(path: str, value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return str(value["name"])
+    return str(value) if path in PARTS else f"{path.rpartition('.')[2]}={value}"
 
 
 def _lists(grid: Any, prefix: str) -> Iterator[tuple[str, Any]]:

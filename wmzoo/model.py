@@ -81,18 +81,22 @@ class WorldModel(nn.Module):
     """
 
     elites: Tensor
+    tokenizer: Any
+    head: Any
+    objective: Any
 
     def __init__(self, recipe: Recipe, variates: Mapping[str, Variates]):
         super().__init__()
         parts = recipe.model
         self.recipe, self.variates = recipe, dict(variates)
-        self.tokenizer: Any = _make("tokenizers", parts.tokenizer.name, parts.tokenizer.config)
+        self.tokenizer = _make("tokenizers", parts.tokenizer.name, parts.tokenizer.config)
         found = registry.find("backbones", parts.backbone.name).build
         head = registry.find("heads", parts.head.name)
         outputs = head.build(parts.head.config, 1).outputs
-        self.backbone = Members(found, parts.backbone.config, self.tokenizer.features, outputs)
-        self.head: Any = head.build(parts.head.config, self.backbone.first.predicted)
-        self.objective: Any = _make("objectives", recipe.objective.name, recipe.objective.config)
+        features: int = self.tokenizer.features
+        self.backbone = Members(found, parts.backbone.config, features, outputs)
+        self.head = head.build(parts.head.config, self.backbone.first.predicted)
+        self.objective = _make("objectives", recipe.objective.name, recipe.objective.config)
         self.register_buffer("elites", torch.arange(parts.backbone.config.elites))
         self.context = recipe.data.window - 1
         self.autoregressive = self.backbone.first.autoregressive

@@ -58,12 +58,12 @@ def bar(title: str, total: int, start: int = 0, quiet: bool = False, unit: str =
 
 def _plain(errors: Console, title: str, total: int, rate: Callable[[int], str]) -> Report:
     """For logs: a line every few seconds, and one at the end."""
-    last = time.perf_counter()
+    last, said = time.perf_counter(), (0, "")
 
     def report(done: int, text: str) -> None:
-        nonlocal last
-        if time.perf_counter() - last > PLAIN_SECONDS or done == total:
-            last = time.perf_counter()
+        nonlocal last, said
+        if (time.perf_counter() - last > PLAIN_SECONDS or done == total) and (done, text) != said:
+            last, said = time.perf_counter(), (done, text)
             errors.print(f"{title}: {done}/{total}, {rate(done)} {text}", highlight=False)
 
     return report

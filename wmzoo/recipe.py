@@ -480,7 +480,7 @@ def _leaf(value: Any, hint: Any, about: dataclasses.Field[Any], path: str, repor
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
 
 
-def _scalar(value: Any, hint: type, about: dataclasses.Field[Any], path: str, report: Report) -> Any:
+def _scalar(value: Any, hint: Any, about: dataclasses.Field[Any], path: str, report: Report) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if hint is str and isinstance(value, int | float) and not isinstance(value, bool):
@@ -492,7 +492,7 @@ def _scalar(value: Any, hint: type, about: dataclasses.Field[Any], path: str, re
         limits = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         return report(path, f"must be {limits}, not {value}.")
     if choices and value not in choices:
-        return report(path, f'"{value}" is not known. {nearest(value, choices)}')
+        return report(path, f'"{value}" is not known. {nearest(str(value), choices)}')
     return value
 
 

@@ -106,7 +106,7 @@ def print_comparison(experiment: str, uri: str, protocol: str, folder: Path | No
 
     records = tracking.records(experiment, uri, protocol)
     folder = folder or Path("comparisons") / experiment
-    compare.print_table(records, allow_mixed=mixed)
+    compare.print_table(records, allow_mixed=mixed, console=console())
     paths = compare.write(records, folder, allow_mixed=mixed)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from wmzoo.evaluation.compare import RunRecord
 
+SQLITE = "sqlite:///"
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000
 
 
@@ -33,6 +34,7 @@ def client(uri: str) -> MlflowClient:
         WmzooError: the store can't be reached or written.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -40,11 +42,23 @@ def client(uri: str) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.ERROR)  # the migrations of a new store are nobody's business
     try:
-        opened = MlflowClient(tracking_uri=uri)
+        opened = MlflowClient(tracking_uri=absolute(uri))
         opened.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise WmzooError(f"tracking.uri: {uri} can't be opened ({error}); correct it or make it writable.") from error
     return opened
+
+
+def absolute(uri: str) -> str:
+    """The same store from whatever folder: a SQLite file's path is made absolute."""
+    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri
+
+
+def _artifacts(uri: str, experiment: str) -> str | None:
+    """Where the files of an experiment go: beside a SQLite store; elsewhere the server decides."""
+    if not uri.startswith(SQLITE):
+        return None
+    return (Path(absolute(uri).removeprefix(SQLITE)).parent / "mlruns" / experiment).as_uri()
 
 
 def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str], run_id: str = "") -> str:
@@ -63,8 +77,9 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
     if run_id:
         store.update_run(run_id, status="RUNNING")
         return run_id
-    experiment = store.get_experiment_by_name(recipe.experiment)
-    number = experiment.experiment_id if experiment else store.create_experiment(recipe.experiment)
+    name = recipe.experiment
+    found = store.get_experiment_by_name(name)
+    number = found.experiment_id if found else store.create_experiment(name, _artifacts(recipe.tracking.uri, name))
     tags = {
         "model": recipe.name,
         "seed": str(recipe.seed),

@@ -113,7 +113,7 @@ class Trainer:
             for copy in self.model.backbone.copies:
                 copy.compile()
         objective = _Objective(self.model)
-        self.objective = DistributedDataParallel(objective) if world > 1 else objective
+        self.objective: Any = DistributedDataParallel(objective) if world > 1 else objective
         self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world)
 
     def run(self, quiet: bool = False) -> None:
@@ -159,8 +159,8 @@ class Trainer:
                 point[name] += float(term)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         if not torch.isfinite(norm):
-            raise WmzooError(self._not_finite(window, windows))
-        point |= {"learning_rate": self.schedule.get_last_lr()[0], "gradient_norm": float(norm)}
+            raise WmzooError(self._not_finite(part, windows))
+        point |= {"learning_rate": float(self.schedule.get_last_lr()[0]), "gradient_norm": float(norm)}
         point["clipped"] = float(self.model.clipped(window))
         self.optimizer.step()
         self.schedule.step()
@@ -172,16 +172,17 @@ class Trainer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
     def _not_finite(self, window: Window, losses: Tensor) -> str:
-        """Which window broke the loss, and what to do."""
-        index = int((~torch.isfinite(losses)).float().argmax())
+        """Which window broke the loss (the worst one, if only the gradient did), and what to do."""
+        index = int(torch.nan_to_num(losses, nan=torch.inf).argmax())
         assert window.row is not None and window.source is not None
         item, row = self.data.items[int(window.source[index])], int(window.row[index])
         episode = int(np.searchsorted(item.offsets, row, side="right")) - 1
         last = self.folder / checkpoint.LAST
         kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint had been written yet"
         return (
-            f"training stopped at step {self.step}: the loss is not finite (window of {item.key}, episode {episode}, "
-            f"step {row - int(item.offsets[episode])}); lower train.learning_rate or look at that episode; {kept}."
+            f"training stopped at step {self.step}: the loss or its gradient is not finite (window of {item.key}, "
+            f"episode {episode}, step {row - int(item.offsets[episode])}); lower train.learning_rate or look at that "
+            f"episode; {kept}."
         )
 
     def _average(self, points: list[dict[str, float]]) -> dict[str, float]:

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,23 +151,16 @@ class Columns:
 
     def take(self, chosen: slice) -> Columns:
         """Some of the columns, of all windows."""
-        return self._map(lambda x: x[:, chosen])
+        return self.map(lambda x: x[:, chosen])
 
     def every_row(self) -> Columns:
         """The same as ``[B, 1, M]``, to go with ``[B, T, M]`` values."""
-        return self._map(lambda x: x[:, None])
+        return self.map(lambda x: x[:, None])
 
-    def to(self, device: torch.device | str) -> Columns:
-        """The same on another device."""
-        return self._map(lambda x: x.to(device))
-
-    def index(self, rows: Any) -> Columns:
-        """The columns of the chosen windows."""
-        return self._map(lambda x: x[rows])
-
-    def _map(self, function: Any) -> Columns:
-        names = ("role", "low", "high", "mean", "std")
-        return dataclasses.replace(self, **{name: function(getattr(self, name)) for name in names})
+    def map(self, function: Callable[[Tensor], Tensor]) -> Columns:
+        """The same with every tensor changed alike: moved, indexed or reshaped."""
+        low, high, mean, std = (function(x) for x in (self.low, self.high, self.mean, self.std))
+        return Columns(role=function(self.role), low=low, high=high, mean=mean, std=std, width=self.width)
 
 
 def columns_of(variates: Sequence[Variates]) -> Columns:
@@ -219,23 +212,25 @@ class Window:
 
     def to(self, device: torch.device | str) -> Window:
         """The same on another device."""
-        moved = {
-            name: None if getattr(self, name) is None else getattr(self, name).to(device)
-            for name in ("values", "valid", "columns", "row", "source")
-        }
-        return dataclasses.replace(self, **moved)
+        return self._map(lambda x: x.to(device))
 
     def index(self, rows: Any) -> Window:
         """The chosen windows of the batch (any index that a tensor takes for its first axis)."""
-        chosen = {
-            name: None if getattr(self, name) is None else getattr(self, name)[rows]
-            for name in ("values", "valid", "row", "source")
-        }
-        return dataclasses.replace(self, columns=self.columns.index(rows), **chosen)
+        return self._map(lambda x: x[rows])
 
     def until(self, rows: int) -> Window:
         """The first ``rows`` rows of every window (negative counts from the end)."""
         return dataclasses.replace(self, values=self.values[:, :rows], valid=self.valid[:, :rows])
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Window:
+        return Window(
+            values=function(self.values),
+            valid=function(self.valid),
+            columns=self.columns.map(function),
+            row=None if self.row is None else function(self.row),
+            source=None if self.source is None else function(self.source),
+            dense=self.dense,
+        )
 
 
 def window_of(

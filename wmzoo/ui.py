@@ -31,17 +31,6 @@ def serve(uri: str, port: int) -> None:
             raise WmzooError(f"port {port} can't be used ({error.strerror}); choose another with --port.") from error
     tracking.client(uri)
     print(f"http://{HOST}:{port} in about ten seconds; Ctrl-C ends it.", flush=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
+    store = ["--backend-store-uri", tracking.absolute(uri), "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    subprocess.run([*command, "--workers", "1"], env=environment, check=False)
+    subprocess.run([sys.executable, "-m", "mlflow", "server", *store], env=environment, check=False)

@@ -98,9 +98,10 @@ def test_make_ladder_writes_what_it_measured(tmp_path):
 def test_ladders_that_cannot_be_read_or_written(tmp_path):
     with pytest.raises(WmzooError, match="wmzoo data policies hopper"):
         load_ladder("hopper", tmp_path)
-    (tmp_path / "hopper.json").write_text('{"policies": 3}')
-    with pytest.raises(WmzooError, match="wmzoo data policies hopper"):
-        load_ladder("hopper", tmp_path)
+    for text in ('{"policies": 3}', '{"policies": [], "medium": "hopper-04", "expert": "hopper-10", "replay": []}'):
+        (tmp_path / "hopper.json").write_text(text)
+        with pytest.raises(WmzooError, match="wmzoo data policies hopper"):
+            load_ladder("hopper", tmp_path)
     with pytest.raises(WmzooError, match="another --to"):
         make_ladder("hopper", tmp_path / "hopper.json" / "below", method="ars", steps=100, progress=False)
 

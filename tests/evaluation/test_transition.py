@@ -201,6 +201,24 @@ def test_models_that_decode_are_scored_in_both_modes(corpus):
     assert metrics["teacher-forced/in/nmae"] == 0
 
 
+def test_several_environments_are_told_apart(corpus):
+    keys = ("curved/a", "else/other")
+    alone = [trained(corpus, key) for key in keys]
+    manifest = {
+        **alone[0][0],
+        "sets": {key: about["sets"][key] for key, (about, _, _) in zip(keys, alone, strict=True)},
+    }
+    variates = {**alone[0][1], **alone[1][1]}
+    result = run(Exact(variates, bias=0.1), corpus, manifest)
+    metrics = transition.summary(result)
+    assert {key: about["distribution"] for key, about in result["tests"].items()} == {
+        "curved/a": "in",
+        "curved/b": "out",
+        "else/other": "in",
+    }
+    assert metrics["in/skill"] == np.mean([metrics["curved/a/skill"], metrics["else/other/skill"]])
+
+
 def test_a_diverged_model_gives_valid_json(corpus):
     manifest, variates, _ = trained(corpus)
     result = run(Exact(variates, bias=float("nan")), corpus, manifest)

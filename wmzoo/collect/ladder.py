@@ -83,6 +83,9 @@ def load_ladder(environment: str, folder: Path = SHIPPED) -> Ladder:
     try:
         about = json.loads(path.read_text())
         names = [item["name"] for item in about["policies"]]
+        unknown = {about["medium"], about["expert"], *about["replay"]} - set(names)
+        if unknown:
+            raise ValueError(f"no policy named {', '.join(sorted(unknown))}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WmzooError(
             f"{path}: no readable ladder of policies ({error}); make one with "

@@ -87,9 +87,7 @@ class Parts:
         partial = path.with_name(f"partial-{os.getpid()}.npz")
         offsets = _offsets(part.rows)
         try:
-            np.savez(
-                partial, allow_pickle=False, data=np.concatenate(part.rows), offsets=offsets, episodes=part.episodes
-            )
+            np.savez(partial, data=np.concatenate(part.rows), offsets=offsets, episodes=part.episodes)
             os.replace(partial, path)
         except OSError as error:
             raise self._refusal(error) from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -77,13 +77,6 @@ class Policy:
             action = action + np.float32(noise) * rng.standard_normal(action.shape, np.float32)
         return np.clip(action, -1, 1).astype(np.float32)
 
-    def quieter(self, factor: float) -> Policy:
-        """The same policy with its standard deviation multiplied by ``factor``."""
-        if self.log_std is None:
-            return self
-        weight, bias = self.log_std
-        return replace(self, log_std=(weight, (bias + np.log(factor)).astype(np.float32)))
-
     def layers(self) -> tuple[Layer, ...]:
         """Weights and biases of all layers: hidden, mean, and the logarithm of the standard deviation if any."""
         return (*self.hidden, self.mean) if self.log_std is None else (*self.hidden, self.mean, self.log_std)
@@ -101,8 +94,11 @@ class Policy:
         for name, (weight, bias) in layers.items():
             arrays |= {f"{name}/weight": weight.astype(np.float32), f"{name}/bias": bias.astype(np.float32)}
         partial = path.with_name(f"{path.stem}.partial-{os.getpid()}.npz")
-        np.savez(partial, allow_pickle=False, **arrays)
-        os.replace(partial, path)
+        try:
+            np.savez(partial, **arrays)  # type: ignore[arg-type]
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -54,6 +54,12 @@ class Environment:
     reset_noise: float
     gaussian_reset: bool = False
 
+    @property
+    def summary(self) -> str:
+        """One line for a list."""
+        returns = f"{self.random_return:.0f} (random) to {self.expert_return:.0f} (expert)"
+        return f"Gymnasium {self.gym_id}; D4RL's reference returns: {returns}"
+
     def score(self, episode_return: float) -> float:
         """D4RL's normalised score: 0 for the random, 100 for the expert reference (Fu et al. 2020, section 5)."""
         return 100 * (episode_return - self.random_return) / (self.expert_return - self.random_return)

@@ -1,0 +1,79 @@
+"""What is shown and tracked of the result of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from wmzoo.evaluation.cells import FORCED
+
+SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
+
+
+def summary(result: Mapping[str, Any]) -> dict[str, float]:
+    """Flat metrics of a result, under the same names for every model.
+
+    ``<level>/<metric>`` for each test set (with its environment in front if there are several), ``in/<metric>`` and
+    ``out/<metric>`` for the averages over trained and other levels. The teacher-forced mode has its own prefix.
+    """
+    found: dict[str, float] = {}
+    for mode, metrics in result["modes"].items():
+        prefix = f"{FORCED}/" if mode == FORCED else ""
+        found |= {f"{prefix}{name}": value for name, value in _flat(metrics, result["tests"]).items()}
+    return found
+
+
+def _flat(metrics: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, float]:
+    several = len({about["environment"] for about in tests.values()}) > 1
+    found: dict[str, float] = {}
+    groups: dict[str, list[float]] = {}
+    for key, about in tests.items():
+        for name, value in _numbers(metrics[key]).items():
+            found[f"{key if several else about['level']}/{name}"] = value
+            groups.setdefault(f"{about['distribution']}/{name}", []).append(value)
+    return {**{name: float(np.mean(values)) for name, values in groups.items()}, **found}
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The finite numbers of one test set that are worth a curve."""
+    named = {name: metrics.get(name) for name in (*SHOWN, "windows_per_second")}
+    named |= {f"nmae_h{k}": errors["nmae"] for k, errors in metrics["horizons"].items()}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def describe(result: Mapping[str, Any]) -> list[Any]:
+    """What is printed of one run: a table for each mode, then what the columns mean."""
+    tables = [_table(result, mode) for mode in result["modes"]]
+    return [
+        *tables,
+        "nmae, nll and crps are in training standard deviations; skill is against the best floor. "
+        f"in: a level that the run trained on; out: another. {result['seconds']:.1f} s in all.",
+    ]
+
+
+def _table(result: Mapping[str, Any], mode: str) -> Table:
+    farthest = str(max(result["settings"]["horizons"]))
+    title = f"{result['protocol']}{mode and f', {mode}'}, trained on {', '.join(result['trained_on'])}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    heads = ("test set", "", "windows", "nmae", "vs last", "skill", "nll", "crps", "50 %", "90 %", f"nmae@{farthest}")
+    for head in (*heads, "clipped"):
+        table.add_column(head, justify="left" if head in ("test set", "") else "right", no_wrap=True)
+    for key, about in result["tests"].items():
+        m = result["modes"][mode][key]
+        shares = [_percent(m[name]) for name in ("vs_last", "skill")]
+        ahead = m["horizons"].get(farthest, {}).get("nmae")
+        coverages = [_percent(m[name]) for name in ("coverage50", "coverage90")]
+        scores = [_number(m["nmae"]), *shares, _number(m["nll"]), _number(m["crps"]), *coverages, _number(ahead)]
+        table.add_row(key, about["distribution"], str(about["windows"]), *scores, _percent(about["clipped"]))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

@@ -1,0 +1,139 @@
+"""MLflow: what a run leaves there, read back by MLflow's own client, and the pages."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from systems import system_corpus, toy_recipe
+
+from wmzoo import grid, report, tracking, training
+from wmzoo.errors import WmzooError
+from wmzoo.recipe import Source, check
+
+
+@pytest.fixture
+def trained(workdir):
+    """Two seeds of two backbones, evaluated."""
+    system_corpus(workdir / "toy.h5")
+    data, train = {"window": 8}, {"steps": 12, "validate_every": 6}
+    recipes = [
+        check(Source(toy_recipe(backbone=backbone, seed=seed, data=data, train=train), {}))
+        for backbone in ("trajworld", "mlp_ensemble")
+        for seed in (0, 1)
+    ]
+    folders = [training.train(r, quiet=True) for r in recipes]
+    for folder in folders:
+        settings = ["context=7", "horizons=[1,2]", "windows=20", "rollouts=4"]
+        report.print_evaluation(str(folder), "transition/v1", settings, quiet=True)
+    return recipes, folders
+
+
+def test_a_run_can_be_understood_from_mlflow_alone(trained):
+    recipes, _ = trained
+    store = tracking.client("sqlite:///mlflow.db")
+    experiment = store.get_experiment_by_name("toy")
+    runs = store.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    assert [r.info.run_name for r in runs] == ["trajworld-s0", "trajworld-s1", "mlp_ensemble-s0", "mlp_ensemble-s1"]
+    first = runs[0]
+    assert first.info.status == "FINISHED"
+    assert first.data.params["model.backbone.width"] == "32" and first.data.params["seed"] == "0"
+    tags = first.data.tags
+    assert tags["recipe_hash"] == recipes[0].hash and len(tags["manifest_hash"]) == 64
+    assert (tags["attention"], tags["device"], tags["protocol.transition"]) == ("sdpa", "cpu", "transition/v1")
+    assert tags.keys() >= {"model", "seed", "git_revision", "wmzoo_version", "precision"}
+    (data,) = first.inputs.dataset_inputs
+    assert data.dataset.name == "toy/a" and data.tags[0].value == "training"
+    metrics = set(first.data.metrics)
+    assert metrics >= {
+        "train/loss",
+        "train/validation_loss",
+        "cost/parameters",
+        "cost/train_flops",
+        "cost/train_seconds",
+    }
+    assert {m for m in metrics if m.startswith("transition-v1/")} >= {"transition-v1/a/nmae", "transition-v1/in/skill"}
+    assert metrics == set(runs[2].data.metrics), "every model has the same metric names"
+    files = {f.path for f in store.list_artifacts(first.info.run_id)}
+    assert files == {"recipe.yaml", "manifest.json", "history.csv", "run.json", "checkpoint", "evaluation"}
+    history = store.get_metric_history(first.info.run_id, "train/loss")
+    assert [m.step for m in history] == list(range(1, 13))
+
+
+def test_records_are_what_was_evaluated(trained):
+    recipes, _ = trained
+    records = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")
+    assert [(r.name, r.seed) for r in records] == [(r.name, r.seed) for r in recipes]
+    assert all(r.cost["parameters"] > 0 and r.result["protocol"] == "transition/v1" for r in records)
+    with pytest.raises(WmzooError, match='Did you mean "toy"'):
+        tracking.records("toyy", "sqlite:///mlflow.db", "transition/v1")
+
+
+def test_comparison_by_the_command(trained, capsys, workdir):
+    paths = report.print_comparison("toy", "sqlite:///mlflow.db", "transition/v1", None, mixed=False)
+    printed = capsys.readouterr().out
+    for word in ("trajworld", "mlp_ensemble", "last value", "ridge", "history mean", "params"):
+        assert word in printed
+    assert all(p.stat().st_size > 0 for p in paths) and (workdir / "comparisons" / "toy" / "comparison.png") in [
+        p.resolve() for p in paths
+    ]
+
+
+def test_grid_cells_are_told_apart(workdir):
+    cells = grid.cells("quickstart")
+    made = [check(source) for source in cells]
+    assert [(r.name, r.seed) for r in made] == [
+        (name, seed) for name in ("trajworld", "tdm", "mlp_ensemble") for seed in (0, 1)
+    ]
+    plain = [{**r.to_dict(), "name": "", "seed": 0} for r in made]
+    for settings in plain:
+        settings["model"].pop("backbone")
+    assert all(p == plain[0] for p in plain), "they differ in their backbone alone"
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_the_pages_are_served_on_this_machine_alone(workdir):
+    port = free_port()
+    command = [sys.executable, "-m", "wmzoo", "ui", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=workdir, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    try:
+        assert "http://127.0.0.1" in server.stdout.readline()
+        page = wait_for(f"http://127.0.0.1:{port}/", 120)
+        assert "MLflow" in page
+        listening = [line.split()[1] for line in open("/proc/net/tcp").readlines()[1:] if line.split()[3] == "0A"]
+        mine = [address for address in listening if address.endswith(f":{port:04X}")]
+        assert mine == [f"0100007F:{port:04X}"]  # 127.0.0.1
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def wait_for(address, seconds):
+    start = time.time()
+    while time.time() - start < seconds:
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(address, timeout=5).read().decode()
+        time.sleep(0.5)
+    raise AssertionError(f"{address} did not answer in {seconds} s")
+
+
+def test_a_taken_port_is_refused(workdir):
+    from wmzoo import ui
+
+    with contextlib.closing(socket.socket()) as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(WmzooError, match="choose another with --port"):
+            ui.serve("sqlite:///mlflow.db", taken.getsockname()[1])
