@@ -49,7 +49,7 @@ def choose(
         accept_seen: take episodes that the run trained on, and mark their sets as ``in``.
 
     Raises:
-        WmzooError: the corpus is not the run's, the run kept no test episodes, or it trained on a test episode.
+        WmzooError: the corpus is not the run's, the run kept no test episodes, or it has seen a test episode.
     """
     for key, about in manifest["sets"].items():
         _check_trained(corpus, key, about)
@@ -81,8 +81,8 @@ def _cell(
     seen = [e for e, mark in zip(episodes, fingerprints(item, episodes), strict=True) if mark in known]
     if seen and not accept_seen:
         raise WmzooError(
-            f"set {item.key}: the run was trained on episode {seen[0]} ({len(seen)} of {len(episodes)} in all), so "
-            "this is no test; leave the set out of the corpus, or accept it as in-distribution: in_distribution=true."
+            f"set {item.key}: the run was trained or validated on episode {seen[0]} (one of {len(seen)}), so this is "
+            "no test; leave the set out of the corpus, or accept it as in-distribution: in_distribution=true."
         )
     return Cell(item=item, episodes=episodes, distribution=IN if trained or seen else OUT, seen=len(seen))
 

@@ -6,6 +6,7 @@ import ast
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,14 @@ def test_the_package_list_equals_the_folders_on_disk():
 def wheel(tmp_path_factory):
     """The wheel, installed into an empty folder without what it depends on."""
     made, target = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("installed")
+    source = (
+        tmp_path_factory.mktemp("source") / "wmzoo"
+    )  # built in a copy: what a build leaves would leak into the next
+    shutil.copytree(
+        ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "corpora", "mlruns", "*.egg-info")
+    )
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", made, ROOT], check=True, cwd=made)
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", made, source], check=True, cwd=made)
     subprocess.run([*pip, "install", "--no-deps", "--target", target, *made.glob("*.whl")], check=True)
     return target
 

@@ -157,6 +157,12 @@ def test_grid_is_the_product_of_its_lists(workdir):
     assert [c.name for c in cells] == ["tdm", "tdm", "trajworld", "trajworld"]
     path = toy_file(workdir, grid={"train.steps": [1, 2], "model.head.bins": [8]})
     assert [source.values["name"] for source in grid.cells(path)] == ["steps=1-bins=8", "steps=2-bins=8"]
+    assert len(grid.cells("quickstart")) == 6 and len(grid.cells("quickstart", ["seed=1"])) == 3
+    (one,) = grid.cells("quickstart", ["name=tdm", "seed=1", "train.steps=9"])
+    assert check(one).model.backbone.name == "tdm" and check(one).train.steps == 9
+    (one,) = grid.cells("quickstart", ["model.backbone=tdm", "grid.seed=[7]"])
+    assert (one.values["seed"], one.values["name"]) == (7, "tdm")
+    assert "the grid holds 0, 1" in problems_of(grid.cells, "quickstart", ["seed=7"])[0]
     path = toy_file(workdir, grid={"seed": 3})
     assert "must map dotted paths to lists" in problems_of(grid.cells, path)[0]
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from systems import SMALL, system_corpus, toy_recipe
 
-from wmzoo import checkpoint, recipe, training
+from wmzoo import checkpoint, recipe, tracking, training
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import Source, check
 
@@ -118,8 +118,11 @@ def test_a_loss_that_is_not_finite_stops_with_its_window_and_keeps_the_last_chec
     assert "stopped at step 25" in sentence and "window of toy/a, episode" in sentence and "learning_rate" in sentence
     kept = checkpoint.read(trainer.folder / checkpoint.LAST)[1]
     assert kept["step"] == 20
+    store = tracking.client("sqlite:///mlflow.db")
+    assert store.get_run(trainer.run_id).info.status == "FAILED"
     resumed = training.train(made, resume=True, quiet=True)
     assert checkpoint.read(resumed / checkpoint.LAST)[1]["step"] == 40
+    assert store.get_run(trainer.run_id).info.status == "FINISHED"
 
 
 def test_elites_are_the_members_with_the_least_validation_loss(workdir):

@@ -28,13 +28,6 @@ class BackboneConfig:
         """Settings that can't go together, as (name, sentence)."""
         if self.elites > self.members:
             yield "elites", f"{self.elites} elites can't be chosen from {self.members} members; lower it."
-        positions = getattr(self, "positions", None)
-        if positions is not None and recipe.data.window > positions:
-            yield (
-                "positions",
-                f"data.window is {recipe.data.window}, longer than the position table of {positions} rows; "
-                "raise positions or shorten the window.",
-            )
 
 
 @dataclass(frozen=True, eq=False)

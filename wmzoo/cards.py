@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wmzoo import evaluation, recipe, registry
-from wmzoo.collect.simulators import ENVIRONMENTS
+from wmzoo.collect.environments import ENVIRONMENTS
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import console
 

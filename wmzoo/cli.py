@@ -27,7 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wmzoo: {problem}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("wmzoo: interrupted; nothing half-written is kept, repeat the command to go on.", file=sys.stderr)
+        print(
+            "wmzoo: interrupted; what was finished is kept: repeat the command to go on (train with --resume).",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +97,7 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     collect.add_argument("--quiet", action="store_true", help="no progress bar")
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
-    info.add_argument("--variates", action="store_true", help="also the range of every variate")
+    info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
     policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
     policies.add_argument("environment")
     policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
@@ -146,7 +149,11 @@ def _train(options: argparse.Namespace) -> None:
 
     sources = grid.cells(options.recipe, options.settings)
     if len(sources) > 1:
-        raise WmzooError(f"{options.recipe}: its grid makes {len(sources)} recipes; choose one by settings.")
+        names = ", ".join(dict.fromkeys(str(source.values["name"]) for source in sources))
+        raise WmzooError(
+            f"{options.recipe}: its grid makes {len(sources)} recipes; choose one by settings, such as seed=0 and "
+            f"name=one of: {names}."
+        )
     folder = training.train(recipe.check(sources[0]), resume=options.resume, quiet=options.quiet)
     print(f"{folder}\nNext: wmzoo evaluate {folder} transition/v1")
 

@@ -8,14 +8,70 @@ and after the feed-forward, none on attention weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from wmzoo.attention import attend
+from wmzoo.backbone import BackboneConfig
+from wmzoo.recipe import setting
+from wmzoo.trajectories import ACTION
+
+if TYPE_CHECKING:
+    from wmzoo.recipe import Recipe
 
 Cache = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(BackboneConfig):
+    """Settings that the sequence backbones share."""
+
+    blocks: int = setting(6, "blocks, one after another", symbol="L", low=1)
+    width: int = setting(256, "token width, a multiple of heads", symbol="d", low=1)
+    heads: int = setting(4, "attention heads", low=1)
+    dropout: float = setting(0.05, "in attention and feed-forward outputs", unit="probability", low=0.0, high=0.9)
+    positions: int = setting(20, "rows of the position table", unit="steps", low=2)
+    max_variates: int = setting(100, "rows of the variate table", symbol="M", low=3)
+
+    def problems(self, recipe: Recipe) -> Iterator[tuple[str, str]]:
+        """Settings that can't go together, as (name, sentence)."""
+        yield from super().problems(recipe)
+        if self.width % self.heads:
+            yield "heads", f"width {self.width} is not a multiple of {self.heads} heads."
+        if recipe.data.window > self.positions:
+            yield (
+                "positions",
+                f"data.window is {recipe.data.window}, longer than the position table of {self.positions} rows; "
+                "raise positions or shorten the window.",
+            )
+
+
+class TokenEmbedding(nn.Module):
+    """A projection of each token, plus what it is, when it is, and which variate it is.
+
+    Args:
+        config: of the transformer.
+        features: ``K``.
+        variates: whether the variates are told apart.
+    """
+
+    def __init__(self, config: TransformerConfig, features: int, variates: bool = True):
+        super().__init__()
+        self.project = dense(features, config.width)
+        self.kind = table(2, config.width)  # states and reward, or action
+        self.position = table(config.positions, config.width)
+        self.variate = table(config.max_variates, config.width) if variates else None
+
+    def forward(self, tokens: Tensor, role: Tensor, positions: Tensor, first: int = 0) -> Tensor:
+        """``[B, T, M, K]`` tokens of the columns from ``first`` on, at ``[B, T]`` positions, to ``[B, T, M, D]``."""
+        x = self.project(tokens) + self.kind((role == ACTION).long())[:, None]
+        x = x + self.position(positions)[:, :, None]
+        return x if self.variate is None else x + self.variate.weight[first : first + tokens.shape[2]]
 
 
 class Attention(nn.Module):

@@ -187,6 +187,7 @@ class Source:
 
     def place(self, path: str) -> str:
         """``file:line`` of a dotted path, or of the nearest one around it."""
+        path = path.partition("[")[0]  # the items of a list have no place of their own
         while path and path not in self.places:
             path = path.rpartition(".")[0]
         return self.places.get(path, "the recipe")

@@ -15,6 +15,7 @@ from wmzoo.files import read_json, write_json
 from wmzoo.progress import console
 from wmzoo.recipe import Recipe, Source, build_config, check, parse_overrides
 from wmzoo.runs import prepare
+from wmzoo.training import choose_device
 
 
 def print_check(source: Source) -> Cost:
@@ -64,6 +65,7 @@ def print_evaluation(run: str, protocol: str, overrides: Sequence[str], quiet: b
     module = evaluation.find(protocol)
     folder = checkpoint.find(run).parent
     model = checkpoint.load(folder)
+    model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
     config = _protocol_settings(model.recipe, protocol, module.Config, overrides)
     result = module.evaluate(model, open_corpus(manifest["corpus"]), manifest, config, progress=not quiet)

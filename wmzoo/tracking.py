@@ -74,7 +74,7 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         The run's id.
     """
     store = client(recipe.tracking.uri)
-    if run_id:
+    if run_id and _exists(store, run_id):
         store.update_run(run_id, status="RUNNING")
         return run_id
     name = recipe.experiment
@@ -93,6 +93,17 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
     _log_params(store, run.info.run_id, recipe.to_dict())
     _log_data(store, run.info.run_id, manifest)
     return run.info.run_id
+
+
+def _exists(store: MlflowClient, run_id: str) -> bool:
+    """Whether the store still has a run; it may have been deleted since the run was stopped."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def _log_params(store: MlflowClient, run_id: str, values: dict[str, Any]) -> None:
@@ -132,6 +143,11 @@ def finish(recipe: Recipe, run_id: str, cost: Mapping[str, float], folder: Path)
         store.log_artifact(run_id, str(folder / name))
     store.log_artifact(run_id, str(folder / "best.safetensors"), "checkpoint")
     store.set_terminated(run_id)
+
+
+def end(recipe: Recipe, run_id: str, status: str) -> None:
+    """Close a run that did not get through: ``FAILED``; resuming opens it again."""
+    client(recipe.tracking.uri).set_terminated(run_id, status)
 
 
 def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], path: Path) -> None:

@@ -121,6 +121,17 @@ class Trainer:
         if self.rank == 0:
             self.run_id = tracking.start(self.recipe, self.data.manifest, self._facts(), self.run_id)
             write_json(self.folder / "run.json", self._run_record("running"))
+        finished = False
+        try:
+            self._loop(quiet)
+            finished = True
+        finally:
+            if self.rank == 0 and not finished:
+                tracking.end(self.recipe, self.run_id, "FAILED")
+        if self.rank == 0:
+            self._finish()
+
+    def _loop(self, quiet: bool) -> None:
         points: list[dict[str, float]] = []
         every = max(1, self.settings.validate_every // 20)
         with bar(self.recipe.name, self.settings.steps, self.step, quiet) as progress:
@@ -137,8 +148,6 @@ class Trainer:
                     self.seconds += time.perf_counter() - started
                     progress(self.step, self._validate_and_save())
                     started = time.perf_counter()
-        if self.rank == 0:
-            self._finish()
 
     def _update(self, window: Window, rows: int) -> dict[str, float]:
         """One optimizer step on this process's windows; ``rows`` counts the whole batch's."""

@@ -10,28 +10,17 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from wmzoo.backbone import Backbone, BackboneConfig, Layout
-from wmzoo.layers import Attention, Cache, FeedForward, dense, table
+from wmzoo.backbone import Backbone, Layout
+from wmzoo.layers import Attention, Cache, FeedForward, TokenEmbedding, TransformerConfig, dense
 from wmzoo.recipe import setting
-from wmzoo.trajectories import ACTION
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BackboneConfig):
+class Config(TransformerConfig):
     """Settings of the flattened transformer."""
 
-    blocks: int = setting(6, "blocks of attention and feed-forward", low=1)
     width: int = setting(384, "token width, a multiple of heads", symbol="d", low=1)
-    heads: int = setting(4, "attention heads", low=1)
-    dropout: float = setting(0.05, "in attention and feed-forward outputs", unit="probability", low=0.0, high=0.9)
-    positions: int = setting(20, "rows of the position table", unit="steps", low=2)
-    max_variates: int = setting(100, "rows of the variate table", symbol="M", low=3)
     variate_embedding: bool = setting(True, "tell the variates apart; the released code does not")
-
-    def problems(self, recipe):  # noqa: D102
-        yield from super().problems(recipe)
-        if self.width % self.heads:
-            yield "heads", f"width {self.width} is not a multiple of {self.heads} heads."
 
 
 PRESETS = {
@@ -74,10 +63,7 @@ class TDM(Backbone):
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
         self.columns = self.predicted = config.max_variates
-        self.project = dense(features, config.width)
-        self.kind = table(2, config.width)  # states and reward, or action
-        self.position = table(config.positions, config.width)
-        self.variate = table(config.max_variates, config.width) if config.variate_embedding else None
+        self.embed = TokenEmbedding(config, features, variates=config.variate_embedding)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
         self.head = dense(config.width, outputs)
 
@@ -101,7 +87,7 @@ class TDM(Backbone):
 
     def extend(self, token: Tensor, column: int, decoding: Decoding) -> Tensor:
         """Take the token ``[B, K]`` of a variate of the new row; give the parameters ``[B, P]`` of the next one."""
-        x = self._embed(token[:, None, None], decoding.layout.role[:, [column]], decoding.position[:, None], column)
+        x = self.embed(token[:, None, None], decoding.layout.role[:, [column]], decoding.position[:, None], column)
         x = rearrange(x, "b t m d -> b (t m) d")
         if decoding.keys is not None:
             decoding.keys = torch.cat([decoding.keys, decoding.layout.variate_mask[:, [column]]], 1)
@@ -110,16 +96,10 @@ class TDM(Backbone):
 
     def _run(self, tokens: Tensor, layout: Layout) -> tuple[Tensor, list[Cache]]:
         """The sequence's own outputs, ``[B, T, M, P]``, and the keys and values of each block."""
-        x = rearrange(self._embed(tokens, layout.role, layout.positions, 0), "b t m d -> b (t m) d")
+        x = rearrange(self.embed(tokens, layout.role, layout.positions), "b t m d -> b (t m) d")
         keys = None if layout.dense else self._keys(layout)
         x, caches = self._blocks(x, None, keys, layout.kernel)
         return rearrange(self.head(x), "b (t m) p -> b t m p", m=tokens.shape[2]), caches
-
-    def _embed(self, tokens: Tensor, role: Tensor, positions: Tensor, column: int) -> Tensor:
-        """``[B, T, M, D]`` inputs of tokens whose first column is ``column``."""
-        x = self.project(tokens) + self.kind((role == ACTION).long())[:, None]
-        x = x + self.position(positions)[:, :, None]
-        return x if self.variate is None else x + self.variate.weight[column : column + tokens.shape[2]]
 
     def _blocks(
         self, x: Tensor, caches: list[Cache] | None, keys: Tensor | None, kernel: str

@@ -9,27 +9,13 @@ from dataclasses import dataclass
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from wmzoo.backbone import Backbone, BackboneConfig, Layout
-from wmzoo.layers import Attention, FeedForward, dense, table
-from wmzoo.recipe import setting
-from wmzoo.trajectories import ACTION
+from wmzoo.backbone import Backbone, Layout
+from wmzoo.layers import Attention, FeedForward, TokenEmbedding, TransformerConfig, dense
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(BackboneConfig):
-    """Settings of the interleaved transformer."""
-
-    blocks: int = setting(6, "blocks of temporal and variate attention", symbol="L", low=1)
-    width: int = setting(256, "token width, a multiple of heads", symbol="d", low=1)
-    heads: int = setting(4, "attention heads", low=1)
-    dropout: float = setting(0.05, "in attention and feed-forward outputs", unit="probability", low=0.0, high=0.9)
-    positions: int = setting(20, "rows of the position table", unit="steps", low=2)
-    max_variates: int = setting(100, "rows of the variate table", symbol="M", low=3)
-
-    def problems(self, recipe):  # noqa: D102
-        yield from super().problems(recipe)
-        if self.width % self.heads:
-            yield "heads", f"width {self.width} is not a multiple of {self.heads} heads."
+class Config(TransformerConfig):
+    """Settings of the interleaved transformer; its defaults are the paper's."""
 
 
 PRESETS = {
@@ -52,19 +38,13 @@ class TrajWorld(Backbone):
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
         self.columns = self.predicted = config.max_variates
-        self.project = dense(features, config.width)
-        self.kind = table(2, config.width)  # states and reward, or action
-        self.position = table(config.positions, config.width)
-        self.variate = table(config.max_variates, config.width)
+        self.embed = TokenEmbedding(config, features)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
         self.head = dense(config.width, outputs)
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of every next row from ``[B, T, M, K]`` tokens."""
-        x = self.project(tokens)
-        x = x + self.kind((layout.role == ACTION).long())[:, None]
-        x = x + self.position(layout.positions)[:, :, None]
-        x = x + self.variate.weight[: tokens.shape[2]]
+        x = self.embed(tokens, layout.role, layout.positions)
         for block in self.blocks:
             x = block(x, layout)  # [B, T, M, D]
         return self.head(x)

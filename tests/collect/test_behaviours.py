@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from wmzoo.collect.behaviours import make_ladder, measure, settings_for, train_behaviour
+from wmzoo.collect.environments import ENVIRONMENTS
 from wmzoo.collect.ladder import SHIPPED, choose_rungs, load_ladder, roles
-from wmzoo.collect.simulators import ENVIRONMENTS
 from wmzoo.errors import WmzooError
 
 BUDGETS = {"ars": 1000, "ppo": 4096, "sac": 4200}
@@ -27,7 +27,7 @@ def test_same_seed_and_steps_give_the_same_policies(method):
     assert np.abs(first - weights(2)).max() > 1e-3
 
 
-@pytest.mark.parametrize(("method", "steps"), [("ars", 40_000), ("ppo", 40_960)])
+@pytest.mark.parametrize(("method", "steps"), [("ars", 20_000), ("ppo", 24_576)])
 def test_training_helps(method, steps):
     run = list(train_behaviour("hopper", method, seed=0, steps=steps, snapshots=6, progress=False))
     returns = [measure(snapshot.policy, "hopper", 6, 0).returns.mean() for snapshot in run]

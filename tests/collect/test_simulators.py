@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from wmzoo.collect.simulators import ENVIRONMENTS, EPISODE_STEPS, Simulator, find_environment, layout, make_gymnasium
+from wmzoo.collect.environments import ENVIRONMENTS, EPISODE_STEPS, find_environment
+from wmzoo.collect.simulators import Simulator, layout, make_gymnasium
 from wmzoo.errors import WmzooError
 
 
@@ -75,7 +76,7 @@ def test_time_limit_is_gymnasiums():
 
 def test_listing_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys; from wmzoo.collect.simulators import ENVIRONMENTS; assert len(ENVIRONMENTS) == 3; "
+        "import sys; from wmzoo.collect.environments import ENVIRONMENTS; assert len(ENVIRONMENTS) == 3; "
         "print(sorted({'torch', 'gymnasium', 'mujoco', 'h5py'} & set(sys.modules)))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True).strip() == "[]"

@@ -87,6 +87,7 @@ def test_mismatched_lengths_and_short_episodes_are_refused(workdir):
     assert "episode 0 is shorter than two steps" in refusal(path)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # h5py on a full disk
 def test_an_unwritable_place_and_a_full_disk_leave_nothing(workdir):
     (workdir / "file").write_text("")
     with pytest.raises(WmzooError, match="can.t be written"):

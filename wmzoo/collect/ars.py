@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.moments import RunningMoments
 from wmzoo.collect.policies import Policy, Snapshot
-from wmzoo.collect.simulators import EPISODE_STEPS, Simulator
+from wmzoo.collect.simulators import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from wmzoo.collect.ars import ArsConfig, train_ars
+from wmzoo.collect.environments import EPISODE_STEPS, find_environment
 from wmzoo.collect.ladder import Ladder, choose_rungs, roles, write_ladder
 from wmzoo.collect.policies import Policy, Snapshot
 from wmzoo.collect.ppo import PpoConfig, train_ppo
 from wmzoo.collect.sac import SacConfig, train_sac
-from wmzoo.collect.simulators import EPISODE_STEPS, Simulator, find_environment
+from wmzoo.collect.simulators import Simulator
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import bar
 

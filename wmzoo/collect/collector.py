@@ -15,10 +15,11 @@ import numpy as np
 
 from wmzoo import __version__
 from wmzoo.collect.data_recipe import CollectRecipe, check, read
+from wmzoo.collect.environments import ENVIRONMENTS, EPISODE_STEPS
 from wmzoo.collect.ladder import SHIPPED, Ladder, load_ladder
 from wmzoo.collect.levels import Behaviour, behaviours_of, turn
 from wmzoo.collect.parts import Part, Parts
-from wmzoo.collect.simulators import ENVIRONMENTS, EPISODE_STEPS, Layout, layout, make_gymnasium
+from wmzoo.collect.simulators import Layout, layout, make_gymnasium
 from wmzoo.data.store import EPISODE, TrajectorySet, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.progress import bar

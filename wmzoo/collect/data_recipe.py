@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wmzoo import recipe
+from wmzoo.collect.environments import ENVIRONMENTS
 from wmzoo.collect.levels import LEVELS
-from wmzoo.collect.simulators import ENVIRONMENTS
 from wmzoo.errors import WmzooError
 
 
@@ -54,8 +54,7 @@ def check(source: recipe.Source) -> CollectRecipe:
     problems: list[str] = []
 
     def report(path: str, message: str) -> None:
-        # A list is written in one place, its items have none of their own.
-        problems.append(f"{source.place(path.partition('[')[0])}: {path}: {message}")
+        problems.append(f"{source.place(path)}: {path}: {message}")
 
     checked = recipe.build_config(CollectRecipe, source.values, "", report)
     for key in ("environments", "levels"):

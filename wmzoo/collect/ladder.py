@@ -6,9 +6,9 @@ The package ships one for every environment, so that a first corpus needs no tra
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from wmzoo.collect.environments import find_environment
 from wmzoo.collect.policies import Policy, load_policy
-from wmzoo.collect.simulators import find_environment
 from wmzoo.errors import WmzooError
+from wmzoo.files import write_json
 
 SHIPPED = Path(__file__).parent / "policies"
 
@@ -145,15 +146,9 @@ def write_ladder(environment: str, folder: Path, policies: Sequence[Policy], abo
     Raises:
         WmzooError: the folder can't be written.
     """
-    path = folder / f"{environment}.json"
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        for item, policy in zip(about["policies"], policies, strict=True):
-            policy.save(folder / f"{item['name']}.npz")
-        partial.write_text(json.dumps(about, indent=1) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise WmzooError(f"{folder}: can't be written ({error.strerror}); choose another --to.") from error
+    with contextlib.suppress(OSError):  # if it can't be removed, the policies can't be written either
+        (folder / f"{environment}.json").unlink()
+    for item, policy in zip(about["policies"], policies, strict=True):
+        policy.save(folder / f"{item['name']}.npz")
+    write_json(folder / f"{environment}.json", about)
     return load_ladder(environment, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from wmzoo.data.store import EPISODE
 from wmzoo.errors import WmzooError
+from wmzoo.files import replacing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,7 +51,9 @@ class Parts:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise self._refusal(error) from error
+            raise WmzooError(
+                f"{self.folder}: can't be written ({error.strerror or error}); choose another place by corpus=PATH."
+            ) from error
 
     def load_all(self, name: str) -> list[Part]:
         """All finished parts of that name, in order.
@@ -83,26 +85,13 @@ class Parts:
         Raises:
             WmzooError: the folder can't be written, or the disk is full.
         """
-        path = self.path(name, index)
-        partial = path.with_name(f"partial-{os.getpid()}.npz")
-        offsets = _offsets(part.rows)
-        try:
-            np.savez(partial, data=np.concatenate(part.rows), offsets=offsets, episodes=part.episodes)
-            os.replace(partial, path)
-        except OSError as error:
-            raise self._refusal(error) from error
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def _refusal(self, error: OSError) -> WmzooError:
-        return WmzooError(
-            f"{self.folder}: can't be written ({error.strerror or error}); free some space or choose another place by "
-            "corpus=PATH, then repeat the command to go on."
-        )
+        data, offsets = np.concatenate(part.rows), _offsets(part.rows)
+        with replacing(self.path(name, index)) as partial, partial.open("wb") as file:
+            np.savez(file, data=data, offsets=offsets, episodes=part.episodes)
 
     def remove(self) -> None:
         """Delete the parts once the corpus holds them, with those of other settings and of killed writings."""
-        for path in self.folder.glob("*.npz"):
+        for path in self.folder.glob("*.npz*"):
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()

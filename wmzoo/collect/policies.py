@@ -7,7 +7,6 @@ logarithm of the standard deviation, ``nonlinearity`` and ``output_distribution`
 
 from __future__ import annotations
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from wmzoo.errors import WmzooError
+from wmzoo.files import replacing
 
 NONLINEARITIES = ("tanh", "relu", "linear")
 DISTRIBUTIONS = ("clipped", "clipped_gaussian", "tanh_gaussian")
@@ -93,12 +93,8 @@ class Policy:
             layers["last_fc_log_std"] = self.log_std
         for name, (weight, bias) in layers.items():
             arrays |= {f"{name}/weight": weight.astype(np.float32), f"{name}/bias": bias.astype(np.float32)}
-        partial = path.with_name(f"{path.stem}.partial-{os.getpid()}.npz")
-        try:
-            np.savez(partial, **arrays)  # type: ignore[arg-type]
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

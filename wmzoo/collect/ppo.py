@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.moments import RunningMoments
 from wmzoo.collect.policies import Layer, Policy, Snapshot
-from wmzoo.collect.simulators import EPISODE_STEPS, Simulator
+from wmzoo.collect.simulators import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +103,12 @@ class _Learner:
         self.returns, self.return_moments = np.zeros(config.copies), RunningMoments(1)
 
     def anneal(self, progress: float) -> None:
+        """Let the learning rate fall to a tenth as ``progress`` goes from 0 to 1."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * (1 - 0.9 * progress)
 
     def policy(self) -> Policy:
+        """The actor as plain arrays, with less noise than it explored with."""
         first, second, last = (self._layer(self.actor[i]) for i in (0, 2, 4))
         log_std = self.log_std.detach().numpy() + np.float32(np.log(self.config.kept_noise))
         return Policy(

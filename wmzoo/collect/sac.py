@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.policies import LOG_STD, Layer, Policy, Snapshot
-from wmzoo.collect.simulators import EPISODE_STEPS, Simulator
+from wmzoo.collect.simulators import Simulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,7 @@ class _Learner:
         self.updates = 0
 
     def policy(self) -> Policy:
+        """The actor as plain arrays."""
         return Policy(
             hidden=(_layer(self.body[0]), _layer(self.body[2])),
             mean=_layer(self.mean),

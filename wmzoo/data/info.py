@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.table import Table
@@ -20,7 +20,7 @@ def print_info(path: str, variates: bool = False) -> None:
 
     Args:
         path: of the corpus.
-        variates: also print the range of every variate.
+        variates: print the ranges of each set on its own, not those of each environment.
 
     Raises:
         WmzooError: the corpus can't be opened.
@@ -28,8 +28,8 @@ def print_info(path: str, variates: bool = False) -> None:
     corpus, out = open_corpus(path), console()
     out.print(f"{corpus.path}: {len(corpus.sets)} sets, {corpus.path.stat().st_size / 1e6:.1f} MB", highlight=False)
     out.print(_sets(corpus))
-    for item in corpus.sets.values() if variates else ():
-        out.print(_ranges(item))
+    for title, items in _groups(corpus, apart=variates).items():
+        out.print(_ranges(title, items))
     found = [problem for item in corpus.sets.values() for problem in problems(item)]
     found += shared_episodes(corpus)
     out.print("\n".join(["problems:", *found]) if found else "no problems found", highlight=False, markup=False)
@@ -78,17 +78,31 @@ def _behaviour(item: TrajectorySet) -> str:
     return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
 
 
-def _ranges(item: TrajectorySet) -> Table:
-    table = Table(title=f"\n{item.key}", title_justify="left", box=None, pad_edge=False, header_style="dim")
+def _groups(corpus: Corpus, apart: bool) -> dict[str, list[TrajectorySet]]:
+    """The sets whose ranges are shown together: those of an environment, or each on its own."""
+    groups: dict[str, list[TrajectorySet]] = {}
+    for item in corpus.sets.values():
+        groups.setdefault(item.key if apart else f"{item.environment}, all levels", []).append(item)
+    return groups
+
+
+def _ranges(title: str, items: Sequence[TrajectorySet]) -> Table:
+    table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in ("variate", "low", "high", "mean", "std", "mean change"):
         table.add_column(name, justify="left" if name == "variate" else "right")
-    inside = np.ones(len(item.data) - 1, bool)
-    inside[item.offsets[1:-1] - 1] = False
-    change = np.abs(np.diff(item.data, axis=0))[inside].mean(0)
-    columns = (item.data.min(0), item.data.max(0), item.data.mean(0), item.data.std(0), change)
-    for i, name in enumerate(item.names):
+    rows = np.concatenate([item.data for item in items])
+    change = np.concatenate([_changes(item) for item in items]).mean(0)
+    columns = (rows.min(0), rows.max(0), rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64), change)
+    for i, name in enumerate(items[0].names):
         table.add_row(name, *(f"{c[i]:.4g}" for c in columns))
     return table
+
+
+def _changes(item: TrajectorySet) -> np.ndarray:
+    """Absolute change of every variate over each step inside an episode."""
+    inside = np.ones(len(item.data) - 1, bool)
+    inside[item.offsets[1:-1] - 1] = False
+    return np.abs(np.diff(item.data, axis=0))[inside]
 
 
 def problems(item: TrajectorySet) -> Iterator[str]:

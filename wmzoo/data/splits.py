@@ -65,7 +65,8 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
         settings: of the split, for the record.
 
     Returns:
-        Plain JSON; ``sha256`` covers everything but the corpus's path.
+        Plain JSON; ``sha256`` covers everything but the corpus's path, ``fingerprints`` are those of the episodes
+        that were trained or validated on.
     """
     sets = {
         key: {
@@ -73,7 +74,7 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
             "train": part.train.tolist(),
             "validation": part.validation.tolist(),
             "test": part.test.tolist(),
-            "fingerprints": fingerprints(corpus.sets[key], part.train),
+            "fingerprints": fingerprints(corpus.sets[key], np.concatenate([part.train, part.validation])),
         }
         for key, part in splits.items()
     }

@@ -1,0 +1,44 @@
+"""The quickstart itself, with a few steps of training: real simulators, three models, one comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wmzoo import quickstart
+
+FEW = [
+    "train.steps=4",
+    "train.validate_every=2",
+    "grid.seed=[0]",
+    "evaluate.transition.windows=16",
+    "evaluate.transition.rollouts=2",
+    "evaluate.transition.horizons=[1,2]",
+]
+
+
+def test_it_runs_names_what_it_wrote_and_does_nothing_twice(workdir, capfd):
+    quickstart.run(FEW)
+    printed = capfd.readouterr().out
+    named = [
+        line.strip() for line in printed.partition("What there is now:")[2].partition("Type next:")[0].splitlines()
+    ]
+    assert all(Path(name).exists() for name in named if name) and len([n for n in named if n]) == 1 + 3 + 4
+    for word in (
+        "wmzoo ui",
+        "wmzoo check trajworld-cpu",
+        "trajworld",
+        "tdm (free-running)",
+        "mlp_ensemble",
+        "last value",
+    ):
+        assert word in printed
+    for step in (
+        "wmzoo data collect quickstart",
+        "wmzoo train quickstart",
+        "wmzoo evaluate",
+        "wmzoo compare quickstart",
+    ):
+        assert f"$ {step}" in printed
+    quickstart.run(FEW)
+    again = capfd.readouterr().out
+    assert "$ wmzoo train" not in again and "$ wmzoo evaluate" not in again
