@@ -81,6 +81,9 @@ def test_comparison_by_the_command(trained, capsys, workdir):
     printed = capsys.readouterr().out
     for word in ("trajworld", "mlp_ensemble", "last value", "ridge", "history mean", "params"):
         assert word in printed
+    store = tracking.client("sqlite:///mlflow.db")
+    for record in tracking.records("toy", "sqlite:///mlflow.db", "transition/v1"):
+        assert len(store.list_artifacts(record.run_id, "comparison")) == len(paths)
     assert all(p.stat().st_size > 0 for p in paths) and (workdir / "comparisons" / "toy" / "comparison.png") in [
         p.resolve() for p in paths
     ]

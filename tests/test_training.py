@@ -185,6 +185,7 @@ def test_what_is_refused(workdir):
     ):
         with pytest.raises(WmzooError, match=sentence):
             training.train(toy(workdir, train=settings), quiet=True)
+    assert [p.name for p in (workdir / "runs" / "toy").iterdir()] == [folder.name], "a refused run leaves nothing"
     (workdir / "file").write_text("")
     with pytest.raises(WmzooError, match="can't be written"):
         training.train(toy(workdir, tracking={"folder": "file"}), quiet=True)

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", help="a run's folder, or experiment/run")
     evaluate.add_argument("protocol", help="such as transition/v1")
     evaluate.add_argument("settings", nargs="*", metavar="k=v", help="settings of the protocol")
+    evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved since training")
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
 
     compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md and .png")
@@ -161,7 +162,7 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from wmzoo import report
 
-    report.print_evaluation(options.run, options.protocol, options.settings, quiet=options.quiet)
+    report.print_evaluation(options.run, options.protocol, options.settings, options.corpus, options.quiet)
 
 
 def _compare(options: argparse.Namespace) -> None:

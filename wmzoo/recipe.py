@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib
 import json
 import types
 import typing
@@ -195,11 +196,7 @@ class Source:
 
 def folder() -> Path:
     """Where the recipes of the package lie."""
-    return Path(__file__).parent.parent / "recipes" if _in_checkout() else Path(__file__).parent / "recipes"
-
-
-def _in_checkout() -> bool:
-    return (Path(__file__).parent.parent / "recipes" / "__init__.py").is_file()
+    return Path(next(iter(importlib.import_module("wmzoo.recipes").__path__)))
 
 
 def names() -> dict[str, Path]:

@@ -47,13 +47,16 @@ def print_check(source: Source) -> Cost:
     return cost
 
 
-def print_evaluation(run: str, protocol: str, overrides: Sequence[str], quiet: bool = False) -> Path:
+def print_evaluation(
+    run: str, protocol: str, overrides: Sequence[str] = (), corpus: str | None = None, quiet: bool = False
+) -> Path:
     """Evaluate a run, keep the result beside it and in MLflow, and print its summary.
 
     Args:
         run: a run's folder, or ``experiment/run``.
         protocol: such as ``transition/v1``.
         overrides: ``key=value`` settings of the protocol, over those of the recipe.
+        corpus: where the corpus lies now, if it has moved since the run was trained.
         quiet: no progress bar.
 
     Returns:
@@ -68,7 +71,8 @@ def print_evaluation(run: str, protocol: str, overrides: Sequence[str], quiet: b
     model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
     config = _protocol_settings(model.recipe, protocol, module.Config, overrides)
-    result = module.evaluate(model, open_corpus(manifest["corpus"]), manifest, config, progress=not quiet)
+    opened = open_corpus(corpus or manifest["corpus"])
+    result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{protocol.replace('/', '-')}.json"
     write_json(path, result)
     metrics = module.summary(result)
@@ -91,8 +95,10 @@ def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: S
     return built
 
 
-def print_comparison(experiment: str, uri: str, protocol: str, folder: Path | None, mixed: bool) -> list[Path]:
-    """Print one table of an experiment's runs and write it as CSV, Markdown and pictures.
+def print_comparison(
+    experiment: str, uri: str, protocol: str, folder: Path | None = None, mixed: bool = False
+) -> list[Path]:
+    """Print one table of an experiment's runs; write it as CSV, Markdown and pictures, here and into the runs.
 
     Args:
         experiment: MLflow experiment.
@@ -110,5 +116,6 @@ def print_comparison(experiment: str, uri: str, protocol: str, folder: Path | No
     folder = folder or Path("comparisons") / experiment
     compare.print_table(records, allow_mixed=mixed, console=console())
     paths = compare.write(records, folder, allow_mixed=mixed)
+    tracking.log_comparison(uri, [record.run_id for record in records], paths)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths

@@ -87,6 +87,8 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         "manifest_hash": manifest["sha256"],
         "git_revision": git_revision(),
         "wmzoo_version": __version__,
+        "mlflow.source.name": "wmzoo train",
+        "mlflow.source.type": "LOCAL",
         **facts,
     }
     run = store.create_run(number, run_name=f"{recipe.name}-s{recipe.seed}", tags=tags)
@@ -165,6 +167,20 @@ def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, f
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
     store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
     store.log_artifact(run_id, str(path), "evaluation")
+
+
+def log_comparison(uri: str, run_ids: Iterable[str], paths: Iterable[Path]) -> None:
+    """Put the table and the pictures of a comparison into each run that it compares.
+
+    Args:
+        uri: of the tracking store.
+        run_ids: the runs.
+        paths: the files.
+    """
+    store = client(uri)
+    for run_id in run_ids:
+        for path in paths:
+            store.log_artifact(run_id, str(path), "comparison")
 
 
 def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]) -> None:

@@ -102,11 +102,12 @@ class Trainer:
         self.step, self.seconds, self.tokens, self.best = 0, 0.0, 0, float("inf")
         self.history: list[dict[str, float]] = []
         self.run_id = ""
-        last = self._start_folder(resume)
+        last = self._last_checkpoint(resume)
         self.model = build(recipe, self.data.variates) if last is None else checkpoint.restore(last)[0]
         self.model.to(self.device).train()
         self.optimizer = make_optimizer(self.model, self.settings)
         self.schedule = make_schedule(self.optimizer, self.settings)
+        self.facts = self._facts()
         if last is not None:
             self._restore(last)
         if self.settings.compile:
@@ -119,7 +120,8 @@ class Trainer:
     def run(self, quiet: bool = False) -> None:
         """Train to the last step, validating and saving on the way."""
         if self.rank == 0:
-            self.run_id = tracking.start(self.recipe, self.data.manifest, self._facts(), self.run_id)
+            self._make_folder()
+            self.run_id = tracking.start(self.recipe, self.data.manifest, self.facts, self.run_id)
             write_json(self.folder / "run.json", self._run_record("running"))
         finished = False
         try:
@@ -240,22 +242,24 @@ class Trainer:
         self.model.train()
         return total / rows
 
-    def _start_folder(self, resume: bool) -> Path | None:
-        """Make the run's folder; the checkpoint to resume from, if any."""
-        last = self.folder / checkpoint.LAST
+    def _last_checkpoint(self, resume: bool) -> Path | None:
+        """The checkpoint to go on from, if any; refuses a run that is finished, or one that was not to be resumed."""
         record = self.folder / "run.json"
         if record.is_file():
-            status = read_json(record)["status"]
-            if status == "finished":
+            known = read_json(record)
+            if known["status"] == "finished":
                 raise WmzooError(f"{self.folder}: already trained; evaluate it, or delete the folder to train again.")
             if not resume:
                 raise WmzooError(f"{self.folder}: an unfinished run; add --resume to go on, or delete the folder.")
-            self.run_id = read_json(record)["mlflow_run_id"]
-        if self.rank == 0:
-            with replacing(self.folder / "recipe.yaml") as partial:
-                partial.write_text(self.recipe.to_yaml())
-            write_json(self.folder / "manifest.json", self.data.manifest)
+            self.run_id = known["mlflow_run_id"]
+        last = self.folder / checkpoint.LAST
         return last if last.is_file() else None
+
+    def _make_folder(self) -> None:
+        """Begin the run's folder, once all that can be wrong with the recipe and the data has been checked."""
+        with replacing(self.folder / "recipe.yaml") as partial:
+            partial.write_text(self.recipe.to_yaml())
+        write_json(self.folder / "manifest.json", self.data.manifest)
 
     def _restore(self, last: Path) -> None:
         tensors, header = checkpoint.read(last)

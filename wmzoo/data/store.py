@@ -167,7 +167,9 @@ def open_corpus(path: str | Path) -> Corpus:
     """
     path = Path(path)
     if not path.is_file():
-        raise WmzooError(f"{path}: no such corpus; make one with `wmzoo data collect` or correct data.corpus.")
+        raise WmzooError(
+            f"{path}: no such corpus; make one with `wmzoo data collect`, or correct the path (data.corpus, --corpus)."
+        )
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("format") != FORMAT:
