@@ -42,6 +42,7 @@ MISTAKES = [
     ("train toy.yaml data.window", "is not key.path=value"),
     ("train quickstart", "choose one by settings"),
     ("check toy.yaml model.head.bins=0", "must be at least 2"),
+    ("train quickstart name=tmd", "the grid holds trajworld, tdm, mlp_ensemble; choose one of them"),
     ("show trajwolrd", 'Did you mean "trajworld"'),
     ("data info missing.h5", "no such corpus"),
     ("data info notes.txt", "not a readable corpus"),
@@ -72,6 +73,9 @@ def test_unknown_commands_list_the_known_ones(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["trian", "toy.yaml"])
     assert caught.value.code == 2 and "choose from" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "toy.yaml", "--resum"])
+    assert "unrecognized arguments: --resum" in capsys.readouterr().err
 
 
 def test_ls_is_quick_imports_no_torch_and_lists_everything(project):

@@ -11,6 +11,7 @@ from pathlib import Path
 from wmzoo import __version__
 from wmzoo.errors import WmzooError
 
+DESCRIPTION = "World models for control."
 EPILOG = "Start with `wmzoo ls`; `wmzoo COMMAND --help` tells more. Settings are given as key.path=value."
 
 
@@ -50,7 +51,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wmzoo", description="World models for control.", epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _add(commands, "evaluate", _evaluate, "run an evaluation protocol on a trained run")
     evaluate.add_argument("run", help="a run's folder, or experiment/run")
     evaluate.add_argument("protocol", help="such as transition/v1")
-    evaluate.add_argument("settings", nargs="*", metavar="k=v", help="settings of the protocol")
+    evaluate.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings of the protocol")
     evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved since training")
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -84,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
 
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
-    quickstart.add_argument("settings", nargs="*", metavar="k=v", help="settings of the quickstart recipe")
+    quickstart.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings of the quickstart recipe")
     _data_commands(commands)
     return parser
 
@@ -94,7 +95,9 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     verbs = data.add_subparsers(required=True, metavar="VERB")
     collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
     collect.add_argument("recipe", help="a data recipe, such as quickstart")
-    collect.add_argument("settings", nargs="*", metavar="k=v", help="settings of the recipe, such as steps=1000")
+    collect.add_argument(
+        "settings", nargs="*", default=[], metavar="k=v", help="settings of the recipe, such as steps=1000"
+    )
     collect.add_argument("--quiet", action="store_true", help="no progress bar")
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
@@ -113,14 +116,15 @@ def _add(
     function: Callable[[argparse.Namespace], None],
     text: str,
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    about = text[0].upper() + text[1:] + "."
+    parser = commands.add_parser(name, help=text, description=about, allow_abbrev=False)
     parser.set_defaults(command=function)
     return parser
 
 
 def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe's name or file")
-    parser.add_argument("settings", nargs="*", metavar="k=v", help="settings, such as train.steps=100")
+    parser.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings, such as train.steps=100")
 
 
 # Each command imports what it needs, so that listing is quick.

@@ -72,5 +72,6 @@ def _choose(made: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     kept = [cell for cell in made if _short(cell.get(path)) == _short(value)]
     if not kept:
         there = ", ".join(dict.fromkeys(_short(cell.get(path)) for cell in made))
-        raise WmzooError(f"command line: {text}: the grid holds {there}; choose one, or set grid.{path}=[...].")
+        other = "" if path == "name" else f", or set grid.{path}=[...]"
+        raise WmzooError(f"command line: {text}: the grid holds {there}; choose one of them{other}.")
     return kept
