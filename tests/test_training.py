@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -154,6 +155,13 @@ def test_optimizers_of_torch_and_timm(workdir, name):
 def test_bf16_autocast_trains(workdir):
     curve = losses(training.train(toy(workdir, train={"precision": "bf16", "steps": 60}), quiet=True))
     assert sum(curve[-10:]) < 0.85 * sum(curve[:10])
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler on a CPU")
+def test_compiled_training_gives_the_same_curve(workdir):
+    train = {"steps": 4, "validate_every": 2}
+    curves = [losses(training.train(toy(workdir, train={**train, "compile": c}), quiet=True)) for c in (False, True)]
+    torch.testing.assert_close(*map(torch.tensor, curves), rtol=1e-3, atol=1e-4)
 
 
 def test_schedule_rises_then_falls(workdir):

@@ -47,7 +47,7 @@ def bar(title: str, total: int, start: int = 0, quiet: bool = False, unit: str =
     else:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
         )
