@@ -40,7 +40,8 @@ def choose(
 ) -> list[Cell]:
     """The test sets of a run: every set of the environments that it trained on.
 
-    Of a level that it trained on, only the episodes that its manifest kept for tests; of others, all.
+    Of a level that it trained on, only the episodes that its manifest kept for tests; of others, all. The manifest of
+    an imported model says what its ranges and the floors were measured on; all levels are new to the model itself.
 
     Args:
         corpus: of the test sets.
@@ -84,7 +85,8 @@ def _cell(
             f"set {item.key}: the run was trained or validated on episode {seen[0]} (one of {len(seen)}), so this is "
             "no test; leave the set out of the corpus, or accept it as in-distribution: in_distribution=true."
         )
-    return Cell(item=item, episodes=episodes, distribution=IN if trained or seen else OUT, seen=len(seen))
+    inside = (trained and "imported" not in manifest) or bool(seen)
+    return Cell(item=item, episodes=episodes, distribution=IN if inside else OUT, seen=len(seen))
 
 
 def draw(cell: Cell, history: int, most: int) -> np.ndarray:

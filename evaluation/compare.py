@@ -81,7 +81,7 @@ def caption(records: Sequence[RunRecord], entries: Sequence[Entry], mixed: Seque
     result = records[0].result
     counts = sorted({len(entry.seeds) for entry in entries if entry.seeds})
     hashes = ", ".join(sorted({record.result["manifest_hash"][:12] for record in records}))
-    trained = ", ".join(sorted({key for record in records for key in record.result["trained_on"]}))
+    trained = ", ".join(sorted({key for record in records for key in record.result["trained_on"]})) or "other data"
     first = (
         f"Experiment {records[0].experiment}, {result['protocol']} ({settings_text(result['settings'])}). "
         f"Trained on {trained}; data hash {hashes}; seeds a model: {' or '.join(map(str, counts))}."

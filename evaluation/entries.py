@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from wmzoo import compat
 from wmzoo.evaluation.bootstrap import Estimate, estimate
-from wmzoo.evaluation.cells import FORCED, IN
+from wmzoo.evaluation.cells import FORCED, IN, OUT
 from wmzoo.evaluation.floors import LAST
 from wmzoo.evaluation.metrics import skill
 from wmzoo.evaluation.records import RunRecord
@@ -102,13 +103,19 @@ def rows(records: Sequence[RunRecord]) -> list[Entry]:
 
 def _labels(records: Sequence[RunRecord]) -> list[str]:
     """A label for each record; runs of one name and one seed are told apart by their recipe's hash."""
-    names = [record.tags.get("variant", record.name) for record in records]
+    names = [record.tags.get("variant", record.name) + _compat(record.result) for record in records]
     keys = [(n, r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
     repeated = {key[0] for key, count in Counter(keys).items() if count > 1}
     return [
         f"{name} {record.tags.get('recipe_hash', record.run_id)[:6]}" if name in repeated else name
         for name, record in zip(names, records, strict=True)
     ]
+
+
+def _compat(result: Mapping[str, Any]) -> str:
+    """What to add to the name of a model that is not plainly corrected."""
+    found = result.get("compat", compat.CORRECTED)
+    return "" if found == compat.CORRECTED else f", {found}" if found == compat.OFFICIAL else ", official in part"
 
 
 def _models(label: str, runs: Sequence[RunRecord]) -> list[Entry]:
@@ -160,8 +167,13 @@ def _joined(result: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, 
     return {key: {**about, **metrics[key]} for key, about in result["tests"].items()}
 
 
+def focus(entries: Sequence[Entry]) -> str:
+    """The test sets that a comparison is mostly about: those trained on, or the others if no model was."""
+    return IN if any(entry.keys(IN) for entry in entries) else OUT
+
+
 def _order(entry: Entry) -> tuple[bool, float]:
-    value = entry.value(entry.keys(IN), "nmae")
+    value = entry.value(entry.keys(focus([entry])), "nmae")
     return not entry.ranked, float("inf") if value is None else value
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from wmzoo.evaluation.cells import IN
-from wmzoo.evaluation.entries import FLOOR, Entry
+from wmzoo.evaluation.entries import FLOOR, Entry, focus
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 GREYS = ("#B5B5B5", "#8F8F8F", "#6B6B6B")
@@ -53,17 +53,19 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
         entries: rows of the comparison.
         path: of the PNG.
     """
-    names = list(dict.fromkeys(name for e in entries for key in e.keys(IN) for name in _names(e, key)))
+    where = focus(entries)
+    names = list(dict.fromkeys(name for e in entries for key in e.keys(where) for name in _names(e, key)))
     figure, axes = plt.subplots(figsize=(7.5, 1.7 + 0.36 * len(names)), layout="constrained")
     for i, entry in enumerate(entries):
-        each = _by_variate(entry)
+        each = _by_variate(entry, where)
         shift = 0.09 * (i - (len(entries) - 1) / 2)  # so that equal values do not hide each other
         places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
         axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set(xlabel=UNIT, title="Next row, level trained on, by variate")
+    levels = "level trained on" if where == IN else "levels not trained on"
+    axes.set(xlabel=UNIT, title=f"Next row, {levels}, by variate")
     _plain_ticks(axes, "x")
     _grid(axes, "both")
     columns = min(len(entries), 4)
@@ -101,8 +103,9 @@ def _bars(axes: Axes, entries: Sequence[Entry], levels: Sequence[str]) -> None:
 
 def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> None:
     """Error against steps ahead, both logarithmic."""
+    where = focus(entries)
     for i, entry in enumerate(entries):
-        values = [entry.value(entry.keys(IN), "nmae", k) for k in horizons]
+        values = [entry.value(entry.keys(where), "nmae", k) for k in horizons]
         if any(value is not None for value in values):
             heights = [np.nan if value is None else value for value in values]
             line = "--" if entry.kind == FLOOR else "-"
@@ -115,11 +118,11 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
     _grid(axes, "both")
 
 
-def _by_variate(entry: Entry) -> dict[str, float]:
-    """Mean over seeds and trained levels of each variate's error."""
+def _by_variate(entry: Entry, where: str) -> dict[str, float]:
+    """Mean over seeds and the levels ``in`` or ``out`` of distribution of each variate's error."""
     found: dict[str, list[float]] = {}
     for result in entry.results:
-        for key in entry.keys(IN):
+        for key in entry.keys(where):
             about = result[key]["variates"]
             for name, value in zip(about["name"], about["nmae"], strict=True):
                 if value is not None:

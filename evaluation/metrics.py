@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from wmzoo.errors import WmzooError
-from wmzoo.predictions import Prediction
+from wmzoo.predictions import GaussianPrediction, Prediction
 from wmzoo.trajectories import Variates
 
 CONSTANT = 1e-6  # a standard deviation below this is that of a variate that never changes
@@ -67,17 +67,19 @@ class Scores:
     cdf: np.ndarray | None = None
 
 
-def score(prediction: Prediction, target: Tensor, units: Units) -> Scores:
+def score(prediction: Prediction, target: Tensor, units: Units, each_member: bool = False) -> Scores:
     """Score a batch of forecasts.
 
     Args:
         prediction: of ``[B, J]`` variates.
         target: ``[B, J]`` true values, physical units.
         units: of the variates.
+        each_member: the error is the mean of an ensemble's members' errors, not that of their mean.
     """
+    points = prediction.means if each_member and isinstance(prediction, GaussianPrediction) else prediction.mean[None]
     scale = torch.as_tensor(units.scale, dtype=target.dtype, device=target.device)
     return Scores(
-        error=_array((prediction.mean - target).abs()),
+        error=_array((points - target).abs().mean(0)),
         crps=_array(prediction.crps(target) / scale),
         # a density per unit of z = x / scale is the density per unit of x, times scale
         nll=_array(-(prediction.log_prob(target) + scale.log())),

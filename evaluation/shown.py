@@ -56,7 +56,8 @@ def describe(result: Mapping[str, Any]) -> list[Any]:
 
 def _table(result: Mapping[str, Any], mode: str) -> Table:
     farthest = str(max(result["settings"]["horizons"]))
-    title = f"{result['protocol']}{mode and f', {mode}'}, trained on {', '.join(result['trained_on'])}"
+    trained = ", ".join(result["trained_on"]) or "other data (imported)"
+    title = f"{result['protocol']}{mode and f', {mode}'}, {result['compat']}, trained on {trained}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     heads = ("test set", "", "windows", "nmae", "vs last", "skill", "nll", "crps", "50 %", "90 %", f"nmae@{farthest}")
     for head in (*heads, "clipped"):

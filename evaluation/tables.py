@@ -11,7 +11,7 @@ from rich.table import Table
 
 from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.cells import IN, OUT
-from wmzoo.evaluation.entries import FLOOR, MODEL, Entry, best
+from wmzoo.evaluation.entries import FLOOR, MODEL, Entry, best, focus
 
 COSTS = ("parameters", "train_tokens", "train_flops", "train_seconds", "peak_memory_mb", "steps")
 
@@ -47,27 +47,31 @@ def grids(entries: Sequence[Entry], horizon: int, full: bool) -> list[Grid]:
 
 
 def _own(entries: Sequence[Entry], full: bool) -> Grid:
-    heads = ("own level (in)", "nmae", "mae", "vs last", "skill", "nll", "crps", "50 %", "90 %")
-    nmae, mae = ([e.estimate(e.keys(IN), name) for e in entries] for name in ("nmae", "mae"))
+    where = focus(entries)
+    title = (
+        "Accuracy on the level trained on, next row" if where == IN else "Accuracy on levels not trained on, next row"
+    )
+    heads = ("own level (in)" if where == IN else "", "nmae", "mae", "vs last", "skill", "nll", "crps", "50 %", "90 %")
+    nmae, mae = ([e.estimate(e.keys(where), name) for e in entries] for name in ("nmae", "mae"))
     rows = []
     for i, entry in enumerate(entries):
         vs_last, skill, nll, crps, half, most = (
-            entry.value(entry.keys(IN), name)
+            entry.value(entry.keys(where), name)
             for name in ("vs_last", "skill", "nll", "crps", "coverage50", "coverage90")
         )
         errors = [_interval(nmae[i], full), _interval(mae[i], full)]
         scores = [_percent(vs_last), _percent(skill), _number(nll), _number(crps), _percent(half), _percent(most)]
         rows.append([_name(entry), *errors, *scores])
     bold = {(row, column) for column, found in ((1, nmae), (2, mae)) if (row := best(entries, found)) is not None}
-    return _grid("Accuracy on the level trained on, next row", heads, rows, bold, entries)
+    return _grid(title, heads, rows, bold, entries)
 
 
 def _other(entries: Sequence[Entry], horizon: int, full: bool) -> Grid:
     heads = ("", "OOD nmae", "OOD skill", f"nmae@{horizon}", "params", "tokens", "FLOPs", "train s", "MB", "seeds")
     nmae = [e.estimate(e.keys(OUT), "nmae") if e.keys(OUT) else None for e in entries]
-    rows = []
+    where, rows = focus(entries), []
     for i, entry in enumerate(entries):
-        skill, ahead = entry.value(entry.keys(OUT), "skill"), entry.value(entry.keys(IN), "nmae", horizon)
+        skill, ahead = entry.value(entry.keys(OUT), "skill"), entry.value(entry.keys(where), "nmae", horizon)
         scores = [_interval(nmae[i], full), _percent(skill), _number(ahead)]
         costs = [_count(entry.cost.get(name)) for name in COSTS[:-1]]
         rows.append([_name(entry), *scores, *costs, str(len(entry.seeds) or "-")])

@@ -6,7 +6,8 @@ averaged over the states and the reward, as in Yin et al. (2025), section 5.2; r
 those of the run's training episodes. Several steps ahead, the *same* target rows are predicted from a history that
 ends ``k`` rows earlier, along the true actions. A model that decodes a row's variates one after another is scored
 ``free-running``, from its own values, and, one step ahead, ``teacher-forced``, given the true ones, which is what
-the released code of the TDM baseline reports.
+the released code of the TDM baseline reports. What ``compat: official`` changes is told by ``wmzoo show compat``, and
+``compat`` in the result says which was used.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 
 from wmzoo.binning import share_outside
+from wmzoo.data.splits import Split, merge_variates
 from wmzoo.data.store import Corpus
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
@@ -30,7 +32,7 @@ from wmzoo.evaluation.shown import describe, summary
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
-from wmzoo.trajectories import Window
+from wmzoo.trajectories import Variates, Window
 
 __all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
 
@@ -97,7 +99,7 @@ class _Evaluation:
     def __init__(self, model: WorldModel, corpus: Corpus, manifest: Mapping[str, Any], config: Config):
         self.model, self.config, self.done = model, config, 0
         self.device = next(model.parameters(), torch.empty(0)).device
-        self.modes = (FREE, FORCED) if model.autoregressive else ("",)
+        self.modes = _modes(model)
         chosen = cells.choose(corpus, manifest, model.variates, config.in_distribution)
         self.tests = [self._prepare(cell) for cell in chosen]
         environments = {cell.item.environment for cell in chosen}
@@ -108,7 +110,8 @@ class _Evaluation:
         self.result: dict[str, Any] = {
             "protocol": PROTOCOL,
             "settings": settings,
-            "trained_on": sorted(manifest["sets"]),
+            "compat": model.compat,
+            "trained_on": [] if "imported" in manifest else sorted(manifest["sets"]),
             "manifest_hash": manifest["sha256"],
             "tests": {},
             "modes": {mode: {} for mode in self.modes},
@@ -133,7 +136,7 @@ class _Evaluation:
             self.done += windows
             report(self.done, test.cell.item.key)
 
-        key, variates = test.cell.item.key, self.model.variates
+        key, variates = test.cell.item.key, self._input_scale(test.cell)
         single = cells.cut(test.cell, test.rows, self.config.context + 1, variates)
         several = cells.cut(test.cell, test.complete, self.config.context + 1, variates) if len(test.complete) else None
         self.result["tests"][key] = _facts(test, single.until(-1))
@@ -151,7 +154,7 @@ class _Evaluation:
         for batch in self._batches(window):
             target = _target(batch)
             prediction = self.model.predict(batch.until(-1), target if forced else None)
-            parts.append(score(prediction, target, test.units))
+            parts.append(score(prediction, target, test.units, each_member=self.model.official))
             tick(len(batch))
         seconds = time.perf_counter() - began
         rate = {"seconds": seconds, "windows_per_second": len(window) / seconds}
@@ -170,9 +173,26 @@ class _Evaluation:
                 tick(k * len(batch))
         return {k: _short(join(parts), test.units) for k, parts in errors.items()}
 
+    def _input_scale(self, cell: Cell) -> Mapping[str, Variates]:
+        """The model's statistics; as the released code has it, with the moments of the test set itself."""
+        variates = self.model.variates
+        if not self.model.official:
+            return variates
+        name = cell.item.environment
+        everything = np.arange(len(cell.item.lengths))
+        own = merge_variates([(cell.item, Split(train=everything, validation=everything[:0], test=everything[:0]))])
+        return {**variates, name: dataclasses.replace(variates[name], mean=own.mean, std=own.std)}
+
     def _batches(self, window: Window) -> list[Window]:
         size = self.config.batch_size
         return [window.index(slice(i, i + size)).to(self.device) for i in range(0, len(window), size)]
+
+
+def _modes(model: WorldModel) -> tuple[str, ...]:
+    """How a model is scored: once, or, if it decodes variate by variate, free-running and teacher-forced."""
+    if not model.autoregressive:
+        return ("",)
+    return (FORCED,) if model.official else (FREE, FORCED)
 
 
 def _target(window: Window) -> torch.Tensor:

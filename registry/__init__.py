@@ -3,8 +3,9 @@
 A part is ``registry/<kind>/<name>.py``. Looking it up imports that file alone; listing reads the folder, so a
 broken part hides no other. In the file: a module docstring (its first line is the summary; ``Paper:`` and
 ``Status:`` lines are shown by ``wmzoo ls``), a frozen keyword-only dataclass ``Config`` made of
-:func:`wmzoo.recipe.setting` fields, optionally ``PRESETS`` (named sizes), and the module itself, a class whose
-name is the file's without underscores, in any case (``mlp_ensemble`` holds ``MLPEnsemble``).
+:func:`wmzoo.recipe.setting` fields, optionally ``PRESETS`` (named sizes) and ``OFFICIAL`` (settings as a paper's
+released code has them), and the module itself, a class whose name is the file's without underscores, in any case
+(``mlp_ensemble`` holds ``MLPEnsemble``).
 
 Parts are looked for in this package, then in a ``registry/`` folder of the working directory, then in packages
 that declare an entry point in the group ``wmzoo.registry``. The first one found has the name.
@@ -51,6 +52,7 @@ class Part:
     config: type
     build: type
     presets: dict[str, dict[str, Any]]
+    official: dict[str, Any]
     module_doc: str
 
 
@@ -120,6 +122,7 @@ def find(kind: str, name: str) -> Part:
         config=module.Config,
         build=classes[0],
         presets=getattr(module, "PRESETS", {}),
+        official=getattr(module, "OFFICIAL", {}),
         module_doc=module.__doc__ or "",
     )
 

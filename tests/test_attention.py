@@ -100,3 +100,15 @@ def test_xformers_agrees_with_the_reference(causal, padded, places):
         results.append((out, q.grad, k.grad, v.grad))
     for reference, found in zip(*results, strict=True):
         torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "matmul", "einsum"])
+def test_with_padding_last_a_query_without_keys_averages_over_the_padding(kernel):
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 5, 2, 4).unbind(0)
+    keys = torch.tensor([[False, False, True, True, True], [True] * 5])
+    found = attend(q, k, v, causal=True, keys=keys, kernel=kernel, padding_last=True)
+    torch.testing.assert_close(found[0, :2], v[0, :2].mean(0).expand(2, -1, -1))
+    usual = attend(q, k, v, causal=True, keys=keys, kernel=kernel)
+    torch.testing.assert_close(found[0, 2:], usual[0, 2:])
+    torch.testing.assert_close(found[1], usual[1])

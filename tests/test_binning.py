@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from wmzoo.binning import bin_index, gauss_histogram, one_hot, share_outside, support, unit_values
+from wmzoo.binning import bin_edges, bin_index, gauss_histogram, one_hot, share_outside, support, unit_values
 from wmzoo.trajectories import Variates, columns_of
 
 
@@ -26,19 +26,35 @@ def columns(low=(-2.0, 0.0, -1.0), high=(2.0, 1.0, 1.0)):
     return columns_of([made])
 
 
-def test_gauss_histogram_is_the_gaussians_mass_in_each_bin():
-    edges = np.linspace(0, 1, 17)
-    for value in (0.0, 0.31, 0.5, 1.0):
-        mass = np.diff(norm.cdf(edges, value, 0.75 / 16))
-        found = gauss_histogram(torch.tensor([value], dtype=torch.float64), 16, 0.75)[0]
+def support_of(low: float, high: float) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.0, 5.0)])
+def test_gauss_histogram_is_the_gaussians_mass_in_each_bin(low, high):
+    edges = np.linspace(low, high, 17)
+    for value in (low, 0.31, 0.5, high):
+        mass = np.diff(norm.cdf(edges, value, 0.75 * (high - low) / 16))
+        found = gauss_histogram(torch.tensor([value], dtype=torch.float64), *support_of(low, high), 16, 0.75)[0]
         np.testing.assert_allclose(found, mass / mass.sum(), atol=1e-12)
+
+
+def test_with_an_epsilon_values_outside_fade_away():
+    values = torch.tensor([2.0, 1.0, 1.01, 1.2], dtype=torch.float64)
+    mass = gauss_histogram(values, *support_of(0.0, 1.0), 16, 0.75, epsilon=1e-6).sum(-1)
+    assert mass[0] == 0 and mass[1] > 0.99999 and mass[2] > 0.9999 and 0 < mass[3] < 0.99
+
+
+def test_edges_run_from_low_to_high_evenly():
+    edges = bin_edges(torch.tensor([-1.5, 2.0]), torch.tensor([4.0, 2.5]), 8)
+    np.testing.assert_allclose(edges, np.linspace([-1.5, 2.0], [4.0, 2.5], 9, axis=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("bins", [2, 64, 256])
 def test_expectation_of_the_token_returns_the_value(bins):
     values = torch.linspace(0.2, 0.8, 50)
     centres = (torch.arange(bins) + 0.5) / bins
-    decoded = gauss_histogram(values, bins, 0.75) @ centres
+    decoded = gauss_histogram(values, torch.zeros(1), torch.ones(1), bins, 0.75) @ centres
     assert (decoded - values).abs().max() < 0.1 / bins if bins > 2 else 0.2
 
 

@@ -174,8 +174,18 @@ def test_schedule_rises_then_falls(workdir):
         rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    assert rates[0] == pytest.approx(0.1) and rates[10] == pytest.approx(1.0) and rates[5] == pytest.approx(0.55)
+    assert rates[0] == 0 and rates[5] == pytest.approx(0.5) and rates[10] == pytest.approx(1.0)
     assert rates[55] == pytest.approx(0.5, abs=0.02) and rates[-1] < 0.001
+
+
+def test_a_constant_schedule_stays(workdir):
+    made = toy(workdir, train={"steps": 50, "warmup": 5, "learning_rate": 1.0, "schedule": "constant"})
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = training.make_schedule(optimizer, made.train)
+    for _ in range(30):
+        optimizer.step()
+        schedule.step()
+    assert schedule.get_last_lr()[0] == 1.0
 
 
 def test_what_is_refused(workdir):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,7 +43,14 @@ def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype) -> str:
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, *, causal: bool, keys: Tensor | None = None, kernel: str = "auto"
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    causal: bool,
+    keys: Tensor | None = None,
+    kernel: str = "auto",
+    padding_last: bool = False,
 ) -> Tensor:
     """Softmax attention, scaled by the square root of the head size.
 
@@ -53,6 +61,8 @@ def attend(
         keys: ``[B, N]`` bool, false for padding that nobody may attend to; None if there is none. What comes out
             at padded queries is finite and without meaning.
         kernel: one of ``KERNELS``.
+        padding_last: a query that sees no key averages over all padding, earlier or later, as in the released
+            TrajWorld code, which masks the padding after the future.
 
     Returns:
         ``[B, L, H, d]``.
@@ -60,59 +70,86 @@ def attend(
     Raises:
         WmzooError: the kernel does not run on this device.
     """
-    return _RUN[choose_kernel(kernel, q.device, q.dtype)](q, k, v, causal, keys)
+    chosen = choose_kernel(kernel, q.device, q.dtype)
+    if keys is None:
+        return _RUN[chosen](q, k, v, Visible(causal, None, False))
+    seen = Visible(causal, keys, padding_last)
+    if padding_last:
+        # Packed rows leave the padding out, so nothing is left to average over; of a query of zeros, all keys have the
+        # same score.
+        chosen = "sdpa" if chosen == "xformers" else chosen
+        q = q.masked_fill(seen.blind(q, k)[..., None, None], 0.0)
+    return _RUN[chosen](q, k, v, seen)
 
 
-def visible(length: int, places: int, causal: bool, keys: Tensor | None, device: torch.device) -> Tensor | None:
-    """Which query sees which key, broadcastable to ``[B, 1, L, N]`` bool; None if all do."""
-    mask = None
-    if causal and length > 1:
-        mask = torch.ones(length, places, dtype=torch.bool, device=device).tril(places - length)[None, None]
-    if keys is not None:
-        seen = keys[:, None, None, :]
-        mask = seen if mask is None else mask & seen
-    return mask
+@dataclass(frozen=True, eq=False)
+class Visible:
+    """Which keys the queries see; the fields are those of :func:`attend`."""
+
+    causal: bool
+    keys: Tensor | None
+    padding_last: bool
+
+    def mask(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """Broadcastable to ``[B, 1, L, N]`` bool; None if every query sees every key."""
+        found = self._found(q, k)
+        if found is None or self.keys is None or not self.padding_last:
+            return found
+        return found | ~(found.any(-1, keepdim=True) | self.keys[:, None, None, :])
+
+    def blind(self, q: Tensor, k: Tensor) -> Tensor:
+        """``[B, L]`` bool, the queries that see no key."""
+        found = self._found(q, k)
+        nobody = torch.zeros(q.shape[:2], dtype=torch.bool, device=q.device)
+        return nobody if found is None else ~found.any(-1)[:, 0] | nobody
+
+    def _found(self, q: Tensor, k: Tensor) -> Tensor | None:
+        """The real keys that are not in a query's future, broadcastable to ``[B, 1, L, N]``."""
+        length, places, found = q.shape[1], k.shape[1], None
+        if self.causal and length > 1:
+            found = torch.ones(length, places, dtype=torch.bool, device=q.device).tril(places - length)[None, None]
+        if self.keys is None:
+            return found
+        seen = self.keys[:, None, None, :]
+        return seen if found is None else found & seen
 
 
-def _einsum(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+def _einsum(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     scores = torch.einsum("blhd,bnhd->bhln", q, k) / math.sqrt(q.shape[-1])
-    return torch.einsum("bhln,bnhd->blhd", _softmax(scores, q, k, causal, keys), v)
+    return torch.einsum("bhln,bnhd->blhd", _softmax(scores, seen.mask(q, k), q.dtype), v)
 
 
-def _matmul(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+def _matmul(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     scale = 1 / math.sqrt(q.shape[-1])
     scores = (q * scale).transpose(1, 2) @ k.permute(0, 2, 3, 1)  # [B, H, L, N]
-    return (_softmax(scores, q, k, causal, keys) @ v.transpose(1, 2)).transpose(1, 2)
+    return (_softmax(scores, seen.mask(q, k), q.dtype) @ v.transpose(1, 2)).transpose(1, 2)
 
 
-def _softmax(scores: Tensor, q: Tensor, k: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
-    mask = visible(q.shape[1], k.shape[1], causal, keys, q.device)
+def _softmax(scores: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
     if mask is not None:
         # A large finite number, so that a query with nothing to see gives an average and not NaN.
         scores = scores.masked_fill(~mask, -1e9 if scores.dtype != torch.float16 else -6e4)
-    return scores.softmax(-1).to(q.dtype)  # autocast runs the softmax in fp32
+    return scores.softmax(-1).to(dtype)  # autocast runs the softmax in fp32
 
 
-def _sdpa(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
+    triangle = seen.causal and seen.keys is None and q.shape[1] == k.shape[1]
+    mask = None if triangle else seen.mask(q, k)
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    square = q.shape[2] == k.shape[2]
-    if causal and keys is None and square:
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-    else:
-        mask = visible(q.shape[2], k.shape[2], causal, keys, q.device)
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=triangle)
     return out.transpose(1, 2)
 
 
-def _xformers(q: Tensor, k: Tensor, v: Tensor, causal: bool, keys: Tensor | None) -> Tensor:
+def _xformers(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     logging.getLogger("xformers").setLevel(logging.ERROR)  # it warns of kernels that the zoo does not use
     import xformers.ops as xops
 
-    if keys is None:
-        return xops.memory_efficient_attention(q, k, v, attn_bias=_unpadded_bias(q, k, causal))
+    if seen.keys is None:
+        return xops.memory_efficient_attention(q, k, v, attn_bias=_unpadded_bias(q, k, seen.causal))
     # Only the real places are packed, one block a sequence; padding costs nothing.
+    keys = seen.keys
     queries = keys[:, -q.shape[1] :]
-    bias = packed_bias(queries, keys, causal)
+    bias = packed_bias(queries, keys, seen.causal)
     out = xops.memory_efficient_attention(q[queries][None], k[keys][None], v[keys][None], attn_bias=bias)
     return torch.zeros_like(q).masked_scatter(queries[..., None, None], out[0])
 
@@ -141,7 +178,7 @@ def packed_bias(queries: Tensor, keys: Tensor, causal: bool) -> object:
     return bias.make_causal_from_bottomright() if causal else bias
 
 
-_RUN: dict[str, Callable[[Tensor, Tensor, Tensor, bool, Tensor | None], Tensor]] = {
+_RUN: dict[str, Callable[[Tensor, Tensor, Tensor, Visible], Tensor]] = {
     "einsum": _einsum,
     "matmul": _matmul,
     "sdpa": _sdpa,

@@ -51,10 +51,15 @@ class Layout:
         """``[B, M]`` bool, true for real variates."""
         return self.role != PADDING
 
-    @property
-    def positions(self) -> Tensor:
-        """``[B, T]`` place of each row, counted from the first real one, so that padding changes nothing."""
-        return (self.valid.cumsum(1) - 1).clamp_min(0)
+    def positions(self, count_padding: bool = False) -> Tensor:
+        """``[B, T]`` place of each row.
+
+        Args:
+            count_padding: count from the first row of the window, as the released TrajWorld code does, and not from
+                the first real one, so that padding changes nothing.
+        """
+        rows = torch.ones_like(self.valid) if count_padding else self.valid
+        return (rows.cumsum(1) - 1).clamp_min(0)
 
 
 class Backbone(nn.Module):
@@ -64,14 +69,19 @@ class Backbone(nn.Module):
     ``P`` of each predicted variate.
 
     Attributes:
-        autoregressive: the variates of the next row are decoded one after another (it has ``start`` and ``extend``).
+        autoregressive: the variates of the next row are decoded one after another (it has ``start``, ``extend`` and
+            ``cells``).
+        cached: it can read a window row by row (it has ``advance``).
         batched: the module holds all members itself and puts ``E`` first; otherwise copies are made of it.
+        multiple: windows are padded to a multiple of so many columns.
         columns: most columns that it takes.
         predicted: most columns that it predicts.
     """
 
     autoregressive = False
+    cached = False
     batched = False
+    multiple = 1
     columns: int
     predicted: int
 
@@ -88,6 +98,10 @@ class Backbone(nn.Module):
             are not states or the reward are meaningless.
         """
         raise TypeError(f"{type(self).__name__} does not define forward.")
+
+    def penalty(self) -> Tensor:
+        """A regulariser that the loss takes in: none."""
+        return torch.zeros(())
 
     def fits(self, columns: int, predicted: int) -> str:
         """Why an environment is too wide for this backbone; empty if it is not.
@@ -127,6 +141,14 @@ class Members(nn.Module):
         if self.batched:
             return self.copies[0](tokens, layout)[chosen]
         return torch.stack([self.copies[i](tokens, layout) for i in chosen])
+
+    def each(self, member: int) -> Any:
+        """One member's own backbone."""
+        return self.copies[member]
+
+    def penalty(self) -> Tensor:
+        """The regularisers of all copies."""
+        return torch.stack([copy.penalty() for copy in self.copies]).sum()  # type: ignore[operator]
 
 
 def bootstrap_weights(rows: Tensor, members: int, seed: int) -> Tensor:

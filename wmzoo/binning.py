@@ -1,7 +1,6 @@
 """Values as histograms over the training range: what tokenizers and the categorical head share.
 
-A value outside of the range is clipped to it, so that it becomes an edge token and never an empty one; how many
-were clipped is counted (:func:`share_outside`).
+How many values lie outside of the range is counted (:func:`share_outside`).
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ def support(columns: Columns, margin: float) -> tuple[Tensor, Tensor]:
         margin: widening at each end, as a fraction of the training range (Yin et al. 2025, appendix D, proposes it
             for rewards that leave the range).
     """
-    span = (columns.high - columns.low).clamp_min(SMALLEST_SPAN)
-    middle = (columns.high + columns.low) / 2
-    half = span * (0.5 + margin)
-    return middle - half, middle + half
+    span = columns.high - columns.low
+    widened = (SMALLEST_SPAN - span).clamp_min(0) / 2  # exactly 0 where the variate changes
+    widened = widened + margin * span if margin else widened
+    return columns.low - widened, columns.high + widened
 
 
 def unit_values(values: Tensor, columns: Columns, margin: float) -> Tensor:
@@ -46,22 +45,35 @@ def bin_index(unit: Tensor, bins: int) -> Tensor:
     return (unit.nan_to_num() * bins).long().clamp_max(bins - 1)
 
 
-def gauss_histogram(unit: Tensor, bins: int, sigma: float) -> Tensor:
-    """The mass that a Gaussian around each value in ``[0, 1]`` leaves in each bin, renormalised to the support.
+def bin_edges(low: Tensor, high: Tensor, bins: int) -> Tensor:
+    """The ``bins + 1`` edges of an even grid from ``low`` to ``high`` ``[...]``, ``[..., K + 1]``, physical units.
+
+    Rounded as the released TrajWorld code rounds them (one fused multiply-add an edge), since a step of a float32
+    moves a token of a narrow bin by more than its own rounding does.
+    """
+    place = torch.arange(bins + 1, device=low.device, dtype=low.dtype) / bins
+    above = (high[..., None] * place).double()
+    return (low[..., None].double() * (1 - place) + above).to(low.dtype)
+
+
+def gauss_histogram(values: Tensor, low: Tensor, high: Tensor, bins: int, sigma: float, epsilon: float = 0.0) -> Tensor:
+    """The mass that a Gaussian around each value leaves in each bin, renormalised to the support.
 
     Args:
-        unit: ``[...]``.
+        values: ``[...]``, physical units.
+        low, high: support, broadcastable to ``[...]``.
         bins: ``K``.
         sigma: standard deviation as a fraction of a bin's width.
+        epsilon: added to the mass on the support; with it a value far outside gives an empty token, without it NaN.
 
     Returns:
-        ``[..., K]``, sums to 1.
+        ``[..., K]``, sums to 1 (less, with ``epsilon``).
 
     Source: Imani and White (2018), HL-Gauss; Yin et al. (2025), section 4.1.
     """
-    edges = torch.linspace(0, 1, bins + 1, device=unit.device, dtype=unit.dtype)
-    below = torch.erf((edges - unit[..., None]) * (bins / (sigma * math.sqrt(2))))
-    return below.diff(dim=-1) / (below[..., -1:] - below[..., :1])
+    spread = sigma * math.sqrt(2) * (high - low) / bins
+    below = torch.erf((bin_edges(low, high, bins) - values[..., None]) / spread[..., None])
+    return below.diff(dim=-1) / (below[..., -1:] - below[..., :1] + epsilon)
 
 
 def share_outside(values: Tensor, valid: Tensor, columns: Columns, margin: float) -> Tensor:

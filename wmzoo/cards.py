@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from wmzoo import evaluation, recipe, registry
+from wmzoo import compat, evaluation, recipe, registry
 from wmzoo.collect.environments import ENVIRONMENTS
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import console
@@ -49,7 +49,7 @@ def print_card(name: str) -> None:
     """Print the card of a part or a recipe.
 
     Args:
-        name: a name, or ``kind/name`` where a name is used more than once.
+        name: a name, or ``kind/name`` where a name is used more than once; or ``compat``, the switch.
 
     Raises:
         WmzooError: there is no such thing.
@@ -59,6 +59,8 @@ def print_card(name: str) -> None:
     recipes = {**recipe.names(), **recipe.data_names("data/")}
     for card in cards:
         _print_part(out, card)
+    if name == "compat":
+        return _print_compat(out)
     if name in recipes:
         out.print(f"[bold]recipe {name}[/bold]  {recipes[name]}\n", highlight=False)
         out.print(recipes[name].read_text(), markup=False, highlight=False)
@@ -81,6 +83,36 @@ def _print_part(out: Console, card: registry.Card) -> None:
     _print(out, "settings", columns, rows or [("none", "", "", "", "", "")])
     if part.presets:
         _print(out, "sizes", ("size", "settings"), [(s, str(v)) for s, v in part.presets.items()])
+    if part.official:
+        _print(out, "compat: official changes", COMPAT_COLUMNS, _changes(part))
+
+
+COMPAT_COLUMNS = ("setting", "corrected", "official", "what")
+
+
+def _changes(part: registry.Part, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """What the switch changes in a part: the settings with both their values."""
+    fields = {field.name: field for field in dataclasses.fields(part.config)}
+    return [
+        (prefix + name, str(fields[name].default), str(value), fields[name].metadata["help"])
+        for name, value in part.official.items()
+    ]
+
+
+def _print_compat(out: Console) -> None:
+    """Print the card of the switch itself."""
+    out.print((compat.__doc__ or "") + "\n", markup=False, highlight=False)
+    sections = {"data": recipe.DataConfig, "train": recipe.TrainConfig}
+    rows = []
+    for section, official in compat.SECTIONS.items():
+        fields = {field.name: field for field in dataclasses.fields(sections[section])}
+        for name, value in official.items():
+            rows.append((f"{section}.{name}", str(fields[name].default), str(value), fields[name].metadata["help"]))
+    for card in registry.cards():
+        rows += _changes(registry.find(card.kind, card.name), f"{card.name}.")
+    _print(out, "settings", COMPAT_COLUMNS, rows)
+    behaviour = [(name, *both) for name, both in compat.BEHAVIOUR.items()]
+    _print(out, "behaviour", ("of", "corrected", "official"), behaviour)
 
 
 def _limits(low: float | None, high: float | None) -> str:

@@ -7,6 +7,7 @@ recipe, the variates, the step and what else training needs to go on as if it ha
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
 from wmzoo.trajectories import Variates
 
-FORMAT, VERSION = "wmzoo-checkpoint", 1
+FORMAT, VERSION = "wmzoo-checkpoint", 2
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -68,6 +69,35 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         raise WmzooError(f"{path}: not a checkpoint of this version of wmzoo; train again, or use another one.")
     return tensors, header
+
+
+def header(path: Path) -> dict[str, Any]:
+    """The header alone of a checkpoint; errors as :func:`read`."""
+    return read(path)[1]
+
+
+def initialise(model: WorldModel, run: str) -> None:
+    """Give a fresh model the weights of a checkpoint; the variates stay its own.
+
+    Raises:
+        WmzooError: there is no such checkpoint, or its weights do not fit.
+    """
+    path = find(run)
+    tensors, about = read(path)
+    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
+    own = model.state_dict()
+    odd = [name for name in {**own, **weights} if _shape(own, name) != _shape(weights, name)]
+    if odd:
+        told = "; ".join(f"{n} {_shape(weights, n)} there, {_shape(own, n)} here" for n in sorted(odd)[:3])
+        raise WmzooError(
+            f"init_from: {path} does not fit the recipe's model in {len(odd)} arrays ({told}); leave `model` out of "
+            "the recipe to take the checkpoint's own."
+        )
+    model.load_state_dict(weights)
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:
+    return tuple(tensors[name].shape) if name in tensors else "none"
 
 
 def restore(path: Path) -> tuple[WorldModel, dict[str, Tensor], dict[str, Any]]:

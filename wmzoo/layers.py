@@ -37,6 +37,8 @@ class TransformerConfig(BackboneConfig):
     dropout: float = setting(0.05, "in attention and feed-forward outputs", unit="probability", low=0.0, high=0.9)
     positions: int = setting(20, "rows of the position table", unit="steps", low=2)
     max_variates: int = setting(100, "rows of the variate table", symbol="M", low=3)
+    count_padding: bool = setting(False, "positions count the padded rows at the left of a window")
+    padding_last: bool = setting(False, "mask padding after the future: a query without a key averages over padding")
 
     def problems(self, recipe: Recipe) -> Iterator[tuple[str, str]]:
         """Settings that can't go together, as (name, sentence)."""
@@ -49,6 +51,9 @@ class TransformerConfig(BackboneConfig):
                 f"data.window is {recipe.data.window}, longer than the position table of {self.positions} rows; "
                 "raise positions or shorten the window.",
             )
+
+
+OFFICIAL = {"count_padding": True, "padding_last": True}
 
 
 class TokenEmbedding(nn.Module):
@@ -81,27 +86,24 @@ class Attention(nn.Module):
         width: ``D``, a multiple of ``heads``.
         heads: number of heads.
         dropout: probability, on the heads' output and on the projection.
+        padding_last: as in :func:`wmzoo.attention.attend`.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float):
+    def __init__(self, width: int, heads: int, dropout: float, padding_last: bool = False):
         super().__init__()
-        self.heads = heads
+        self.heads, self.padding_last = heads, padding_last
         self.query, self.key, self.value, self.out = (dense(width, width) for _ in range(4))
         self.drop = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
-    def forward(self, x: Tensor, *, causal: bool, keys: Tensor | None, kernel: str) -> Tensor:
-        """Attend within ``[N, L, D]`` sequences; ``keys`` ``[N, L]`` bool is false for padding."""
-        return self.extend(x, None, causal=causal, keys=keys, kernel=kernel)[0]
-
-    def extend(
-        self, x: Tensor, cache: Cache | None, *, causal: bool, keys: Tensor | None, kernel: str
+    def forward(
+        self, x: Tensor, cache: Cache | None = None, *, causal: bool, keys: Tensor | None, kernel: str
     ) -> tuple[Tensor, Cache]:
-        """The same with the keys and values of earlier places in front.
+        """Attend within sequences.
 
         Args:
             x: ``[N, L, D]`` new places.
-            cache: keys and values of the places before them, or None.
+            cache: keys and values of the places before them, if there are any.
             causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
 
         Returns:
@@ -110,7 +112,8 @@ class Attention(nn.Module):
         q, k, v = (rearrange(f(x), "n l (h d) -> n l h d", h=self.heads) for f in (self.query, self.key, self.value))
         if cache is not None:
             k, v = torch.cat([cache[0], k], 1), torch.cat([cache[1], v], 1)
-        mixed = rearrange(attend(q, k, v, causal=causal, keys=keys, kernel=kernel), "n l h d -> n l (h d)")
+        seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
+        mixed = rearrange(seen, "n l h d -> n l (h d)")
         return self.norm(x + self.drop(self.out(self.drop(mixed)))), (k, v)
 
 

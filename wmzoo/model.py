@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wmzoo import registry
+from wmzoo import compat, registry
 from wmzoo.backbone import Layout, Members
 from wmzoo.errors import WmzooError
 from wmzoo.predictions import Prediction
 from wmzoo.recipe import Recipe
 from wmzoo.recipe import load as load_recipe
-from wmzoo.trajectories import Columns, Variates, Window
+from wmzoo.trajectories import REWARD, Columns, Variates, Window, pad_columns
 
 Policy = Callable[[Tensor], Tensor]
 
@@ -47,9 +47,13 @@ class State:
 
     Attributes:
         window: the last rows, at most ``model.context``; the last row's action is still open.
+        past: what each elite's backbone keeps of all rows but the last; None where it is to read all rows again.
+        age: steps imagined since all rows were last read again; kept by the official scheme alone.
     """
 
     window: Window
+    past: list[Any] | None = None
+    age: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +79,8 @@ class WorldModel(nn.Module):
     Attributes:
         context: most rows of history that a prediction uses; longer windows are cut to their last ones.
         autoregressive: the variates of the next row are decoded one after another.
+        official: the released code's behaviour, in rollouts as elsewhere (``compat`` of the recipe).
+        refresh: of official rollouts, steps between readings of the last rows afresh.
 
     Raises:
         WmzooError: an environment is too wide for the backbone.
@@ -101,6 +107,10 @@ class WorldModel(nn.Module):
         self.context = recipe.data.window - 1
         self.autoregressive = self.backbone.first.autoregressive
         self.kernel = recipe.train.attention
+        self.official = recipe.compat == "official"
+        self.lookback = (self.context + 1) // 2
+        # 10 rows and 10 steps fill the 20 places of the paper's window; the released TDM starts afresh every step.
+        self.refresh = 1 if self.autoregressive else self.context + 1 - self.lookback
         for name, columns in self.variates.items():
             problem = self.backbone.first.fits(len(columns.names), columns.predicted)
             if problem:
@@ -110,6 +120,11 @@ class WorldModel(nn.Module):
     def name(self) -> str:
         """The recipe's name."""
         return self.recipe.name
+
+    @property
+    def compat(self) -> str:
+        """``corrected``, ``official``, or what of official it is not."""
+        return compat.label(self.recipe)
 
     def loss(self, window: Window, rows: int | None = None) -> Loss:
         """What training minimises, by the recipe's objective.
@@ -136,15 +151,16 @@ class WorldModel(nn.Module):
         Returns:
             ``[B, J]`` distributions in physical units.
         """
-        return self._next(window, truth, sample=False)[0]
+        return self._next(self._recent(window), truth, sample=False)[0]
 
     def initial(self, window: Window) -> State:
         """Begin to imagine after a true history.
 
         Args:
-            window: ``[B, T, M]`` rows of one environment, physical units; the last row's action is not used.
+            window: ``[B, T, M]`` rows of one environment, physical units; the last row's action is not used. An
+                official rollout looks back at half of the context, padded at the left if there is less.
         """
-        return State(self._recent(window))
+        return State(_padded(window, self.lookback) if self.official else self._recent(window))
 
     @torch.no_grad()
     def step(self, state: State, action: Tensor, sample: bool = False) -> tuple[State, Prediction]:
@@ -162,8 +178,22 @@ class WorldModel(nn.Module):
             ValueError: the actions do not fit, or the windows are of environments of different widths.
         """
         window = _with_action(state.window, action)
-        prediction, row = self._next(window, None, sample)
+        if self.official:
+            return self._official_step(window, state, sample)
+        prediction, row, _ = self._next(window, None, sample)
         return State(self._recent(_append(window, row))), prediction
+
+    def _official_step(self, window: Window, state: State, sample: bool) -> tuple[State, Prediction]:
+        """A step as the released code takes it (Yin et al. 2025): clipped inputs and a cache that is dropped.
+
+        Its TDM reads clipped rows too, but keeps them as they were predicted.
+        """
+        prediction, row, past = self._next(_clipped(window), None, sample, state.past)
+        window = _append(window, row)
+        window = window if self.autoregressive else _clipped(window)
+        if state.age + 1 < self.refresh:
+            return State(window, past, state.age + 1), prediction
+        return State(_padded(window, self.lookback)), prediction
 
     @torch.no_grad()
     def rollout(self, window: Window, actions: Tensor | Policy, horizon: int, sample: bool = False) -> Rollout:
@@ -177,7 +207,8 @@ class WorldModel(nn.Module):
             sample: draw each row instead of taking its expectation.
 
         Returns:
-            ``[B, H, J]`` imagined states and rewards, and the actions taken.
+            ``[B, H, J]`` imagined states and rewards, and the actions taken; of an official rollout, the rewards
+            clipped to the training range.
         """
         state, values, taken = self.initial(window), [], []
         predicted = window.columns.width
@@ -185,7 +216,7 @@ class WorldModel(nn.Module):
             last = state.window.values[:, -1]
             taken.append(actions[:, h] if isinstance(actions, Tensor) else actions(last[:, : predicted - 1]))
             state, _ = self.step(state, taken[-1], sample)
-            values.append(state.window.values[:, -1, :predicted])
+            values.append(self._counted(state.window)[:, -1, :predicted])
         return Rollout(values=torch.stack(values, 1), actions=torch.stack(taken, 1))
 
     def clipped(self, window: Window) -> Tensor:
@@ -194,10 +225,18 @@ class WorldModel(nn.Module):
 
         return share_outside(window.values, window.valid, window.columns, self.tokenizer.margin)
 
-    def parameters_of(self, window: Window) -> Tensor:
-        """Head parameters of every next row for all members, ``[E, B, T, M, P]``: what objectives work on."""
-        tokens = self.tokenizer(window.values, window.columns)
-        return self.backbone(tokens, self.layout(window), list(range(self.members)))
+    def parameters_of(self, window: Window, own: bool = False) -> Tensor:
+        """Head parameters of every next row for all members, ``[E, B, T, M, P]``: what objectives work on.
+
+        Args:
+            window: ``[B, T, M]``.
+            own: of every row itself instead; a model that decodes variate by variate has them.
+        """
+        window = pad_columns(window, self.backbone.first.multiple)
+        tokens, layout, members = self.tokenizer(window.values, window.columns), self.layout(window), self.members
+        if own:
+            return torch.stack([self.backbone.each(i).cells(tokens, layout) for i in range(members)])
+        return self.backbone(tokens, layout, list(range(members)))
 
     @property
     def members(self) -> int:
@@ -209,30 +248,52 @@ class WorldModel(nn.Module):
         return Layout(window.columns.role, window.valid, window.dense, self.kernel)
 
     def _recent(self, window: Window) -> Window:
-        kept = slice(-self.context, None)
-        return dataclasses.replace(window, values=window.values[:, kept], valid=window.valid[:, kept])
+        return _last(window, self.context)
 
-    def _next(self, window: Window, truth: Tensor | None, sample: bool) -> tuple[Prediction, Tensor]:
-        """The next row's distribution and one value of it ``[B, J]``: its expectation, or a sample."""
-        window = self._recent(window)
+    def _counted(self, window: Window) -> Tensor:
+        """The values that a rollout reports: an official one counts rewards of the training range alone."""
+        if not self.official:
+            return window.values
+        return torch.where(window.columns.role[:, None] == REWARD, _clipped(window).values, window.values)
+
+    def _next(
+        self, window: Window, truth: Tensor | None, sample: bool, past: list[Any] | None = None
+    ) -> tuple[Prediction, Tensor, list[Any] | None]:
+        """The next row's distribution, one value of it ``[B, J]`` (its expectation, or a sample), and what to keep.
+
+        With a ``past``, only the window's last row is read.
+        """
+        window = pad_columns(window, self.backbone.first.multiple)
         count = window.columns.width
         columns, previous = window.columns.take(slice(count)), window.values[:, -1, :count]
         tokens, chosen = self.tokenizer(window.values, window.columns), self.elites.tolist()
-        if not self.autoregressive:
-            raw = self.backbone(tokens, self.layout(window), chosen)[:, :, -1, :count]
-            prediction = self.head.predict(raw, previous, columns)
-            return prediction, prediction.sample(1)[0] if sample else prediction.mean
-        decoded = [self._decode(i, tokens, window, truth, sample) for i in chosen]
-        prediction = self.head.predict(torch.stack([raw for raw, _ in decoded]), previous, columns)
-        member = torch.randint(len(decoded), ()) if sample else 0
-        return prediction, decoded[int(member)][1] if sample else prediction.mean
+        tokens = tokens if past is None else tokens[:, -1:]
+        pasts = past or [None] * len(chosen)
+        if self.autoregressive:
+            rows = [self._decode(i, tokens, window, truth, sample, p) for i, p in zip(chosen, pasts, strict=True)]
+            prediction = self.head.predict(torch.stack([row.raw for row in rows]), previous, columns)
+            member = int(torch.randint(len(rows), ())) if sample else 0
+            return prediction, rows[member].values if sample else prediction.mean, [row.kept for row in rows]
+        raw, kept = self._read(tokens, window, chosen, pasts)
+        prediction = self.head.predict(raw[:, :, -1, :count], previous, columns)
+        return prediction, prediction.sample(1)[0] if sample else prediction.mean, kept
+
+    def _read(
+        self, tokens: Tensor, window: Window, chosen: list[int], pasts: list[Any]
+    ) -> tuple[Tensor, list[Any] | None]:
+        """Head parameters ``[E, B, t, M, P]`` of the chosen members, and what to keep if they keep anything."""
+        layout = self.layout(window)
+        if not (self.official and self.backbone.first.cached):
+            return self.backbone(tokens, layout, chosen), None
+        read = [self.backbone.each(i).advance(tokens, layout, p) for i, p in zip(chosen, pasts, strict=True)]
+        return torch.stack([raw for raw, _ in read]), [kept for _, kept in read]
 
     def _decode(
-        self, member: int, tokens: Tensor, window: Window, truth: Tensor | None, sample: bool
-    ) -> tuple[Tensor, Tensor]:
-        """One member's parameters of the next row, ``[B, J, P]``, variate by variate, and the values ``[B, J]``."""
-        backbone: Any = self.backbone.copies[member]
-        raw, decoding = backbone.start(tokens, self.layout(window))
+        self, member: int, tokens: Tensor, window: Window, truth: Tensor | None, sample: bool, past: Any
+    ) -> _Row:
+        """One member's next row, variate by variate."""
+        backbone = self.backbone.each(member)
+        raw, decoding, kept = backbone.start(tokens, self.layout(window), past)
         raws, values = [raw], []
         count = window.columns.width
         for j in range(count):
@@ -243,7 +304,16 @@ class WorldModel(nn.Module):
             if j + 1 < count:
                 token = self.tokenizer(given[:, None], column)[:, 0, 0]
                 raws.append(backbone.extend(token, j, decoding))
-        return torch.stack(raws, 1), torch.cat(values, 1)
+        return _Row(torch.stack(raws, 1), torch.cat(values, 1), kept)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """A decoded row: its parameters ``[B, J, P]``, its values ``[B, J]``, and what to keep of the rows before it."""
+
+    raw: Tensor
+    values: Tensor
+    kept: Any
 
 
 def build(recipe: Recipe | str, variates: Variates | Mapping[str, Variates]) -> WorldModel:
@@ -281,6 +351,28 @@ def _with_action(window: Window, action: Tensor) -> Window:
     values = window.values.clone()
     values[:, -1, _action_columns(window, action.shape[1])] = action
     return dataclasses.replace(window, values=values)
+
+
+def _last(window: Window, rows: int) -> Window:
+    """The last rows of a window, at most ``rows``."""
+    return dataclasses.replace(window, values=window.values[:, -rows:], valid=window.valid[:, -rows:])
+
+
+def _padded(window: Window, rows: int) -> Window:
+    """The last ``rows`` rows, padded with zeros at the left if there are fewer."""
+    window, lacking = _last(window, rows), rows - window.values.shape[1]
+    if lacking <= 0:
+        return window
+    values = nn.functional.pad(window.values, (0, 0, lacking, 0))
+    valid = nn.functional.pad(window.valid, (lacking, 0))
+    return dataclasses.replace(window, values=values, valid=valid, dense=False)
+
+
+def _clipped(window: Window) -> Window:
+    """The window with every real value inside of its training range."""
+    low, high = window.columns.low[:, None], window.columns.high[:, None]
+    inside = window.values.clamp(low, high)
+    return dataclasses.replace(window, values=torch.where(window.valid[..., None], inside, window.values))
 
 
 def _append(window: Window, row: Tensor) -> Window:

@@ -161,10 +161,11 @@ class GaussianPrediction(Prediction):
         return self.means.mean(0)
 
     def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
-        """A member for each sample, window and variate, then its Gaussian, ``[S, B, J]``."""
+        """A member for each sample and window, then its Gaussian of each variate, ``[S, B, J]``."""
         shape = (samples, *self.means.shape[1:])
         device = self.means.device
-        member = torch.randint(len(self.means), shape, generator=generator, device=device)
+        rows = (*shape[:-1], 1)
+        member = torch.randint(len(self.means), rows, generator=generator, device=device).expand(shape)
         noise = torch.randn(shape, generator=generator, device=device)
         return self.means.gather(0, member) + self.stds.gather(0, member) * noise
 

@@ -20,7 +20,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from wmzoo import registry
+from wmzoo import compat, registry
 from wmzoo.errors import WmzooError, nearest
 
 
@@ -55,6 +55,9 @@ def setting(
     if isinstance(default, dict | list):
         return field(default_factory=lambda: type(default)(default), metadata=about)
     return field(default=default, metadata=about)
+
+
+OBJECTIVE = "next_step"  # of a recipe that names none
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class DataConfig:
     environments: tuple[str, ...] = setting(help="sets of the corpus, environment/level; * matches any")
     weights: dict[str, float] = setting({}, "how often each set is drawn, relative to 1", low=0.0)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
+    widen: float = setting(0.0, "added to each variate's training range at both ends", unit="physical", low=0.0)
     split: SplitConfig = field(default_factory=SplitConfig)
     workers: int = setting(0, "processes that load batches", low=0)
 
@@ -116,10 +120,9 @@ class TrainConfig:
     learning_rate: float = setting(1e-4, "at its highest", low=0.0)
     weight_decay: float = setting(1e-5, "decoupled, on every parameter", low=0.0)
     warmup: int = setting(10_000, "steps over which the learning rate rises from 0", unit="steps", low=0)
-    cosine: int | None = setting(
-        None, "steps over which it falls to 0 after the warm-up; the rest of training if null", low=1
-    )
-    clip: float = setting(0.25, "largest norm of the gradient", low=0.0)
+    cosine: int | None = setting(None, "steps of the fall to 0; the rest of training if null", unit="steps", low=1)
+    schedule: str = setting("cosine", "of the learning rate after the warm-up", choices=("cosine", "constant"))
+    clip: float | None = setting(0.25, "largest norm of the gradient; any if null", low=0.0)
     precision: str = setting("auto", "bf16 on CUDA and fp32 on a CPU if auto", choices=("auto", "fp32", "bf16"))
     attention: str = setting("auto", "attention kernel", choices=("auto", "xformers", "sdpa", "matmul", "einsum"))
     compile: bool = setting(False, "torch.compile the backbones")
@@ -143,9 +146,11 @@ class Recipe:
     name: str = setting(help="of the model in tables and in MLflow")
     experiment: str = setting("wmzoo", "MLflow experiment")
     seed: int = setting(0, "of initialisation, batches and dropout", low=0)
+    compat: str = setting("corrected", "follow the paper, or its released code", choices=("corrected", "official"))
+    init_from: str | None = setting(None, "run or checkpoint whose weights training starts from")
     data: DataConfig
     model: ModelConfig
-    objective: Choice = part("objectives", "next_step")
+    objective: Choice = part("objectives", OBJECTIVE)
     train: TrainConfig
     evaluate: dict[str, Any] = field(default_factory=dict, metadata={"evaluate": True, "help": "settings of protocols"})
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -319,7 +324,7 @@ def _paths(values: Any, prefix: str = "") -> list[str]:
     return [p for k, v in values.items() for p in (f"{prefix}{k}", *_paths(v, f"{prefix}{k}."))]
 
 
-PARTS = ("model.tokenizer", "model.backbone", "model.head", "objective")
+PARTS = tuple(compat.KINDS)
 
 
 def _as_part(path: str, value: Any) -> Any:
@@ -373,9 +378,12 @@ def check(source: Source) -> Recipe:
         WmzooError: with every mistake found.
     """
     problems: list[str] = []
-    values = {key: value for key, value in source.values.items() if key != "grid"}
+    stated = {key: value for key, value in source.values.items() if key != "grid"}
+    values = {"objective": {"name": OBJECTIVE}, **stated}
+    values = _inherited(values, source.place("init_from")) if values.get("init_from") else values
     for path in PARTS:
         _normalise_part(values, path)
+    values = compat.apply(values) if values.get("compat") == compat.OFFICIAL else values
 
     def report(path: str, message: str) -> None:
         problems.append(f"{source.place(path)}: {path}: {message}")
@@ -387,6 +395,20 @@ def check(source: Source) -> Recipe:
     if problems:
         raise WmzooError(*problems)
     return recipe
+
+
+def _inherited(values: dict[str, Any], place: str) -> dict[str, Any]:
+    """What a recipe that starts from a checkpoint leaves unsaid: the model, its window, official or corrected."""
+    from wmzoo import checkpoint
+
+    try:
+        parent = checkpoint.header(checkpoint.find(str(values["init_from"])))["recipe"]
+    except WmzooError as error:
+        raise WmzooError(f"{place}: init_from: {error}") from error
+    if "model" in values:
+        return values
+    data = {"window": parent["data"]["window"], **(values.get("data") or {})}
+    return {"compat": parent["compat"], **values, "model": compat.without(parent["model"]), "data": data}
 
 
 def combination_problems(recipe: Recipe) -> list[tuple[str, str]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from wmzoo.data.windows import Sampler, every_window
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.recipe import Recipe
 from wmzoo.trajectories import Variates
+
+if TYPE_CHECKING:
+    from wmzoo.model import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,9 +76,49 @@ def prepare(recipe: Recipe) -> RunData:
         corpus=corpus,
         items=items,
         splits=parts,
-        variates={name: merge_variates(pairs) for name, pairs in named.items()},
+        variates={name: merge_variates(pairs, recipe.data.widen) for name, pairs in named.items()},
         manifest=manifest(corpus, dict(zip((i.key for i in items), parts, strict=True)), vars(settings)),
     )
+
+
+def borrow(model: WorldModel, corpus: str, sets: tuple[str, ...]) -> dict[str, Any]:
+    """Give an imported model data to be tested on; its own ranges stay as they are.
+
+    Args:
+        model: its ``variates`` become those of the sets, measured on their training episodes.
+        corpus: path of an HDF5 corpus.
+        sets: patterns of its sets.
+
+    Returns:
+        The manifest, marked as imported: no set was trained on.
+
+    Raises:
+        WmzooError: as :func:`prepare`, or the sets have other columns than the model.
+    """
+    recipe = model.recipe
+    data = prepare(dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, corpus=corpus, environments=sets)))
+    own, measured = list(model.variates.values()), data.variates
+    if own:
+        measured = {name: _with_ranges(name, found, own[0]) for name, found in measured.items()}
+    for name, found in measured.items():
+        problem = model.backbone.first.fits(len(found.names), found.predicted)
+        if problem:
+            raise WmzooError(f"model.backbone: environment {name} has {problem}")
+    model.variates = measured
+    return {**data.manifest, "imported": recipe.name}
+
+
+def _with_ranges(name: str, measured: Variates, own: Variates) -> Variates:
+    """The columns of an environment with the ranges that a model came with, and its moments if it came with some."""
+    if (own.states, own.actions) != (measured.states, measured.actions):
+        raise WmzooError(
+            f"--sets: {name} has {measured.states} states and {measured.actions} actions, the model was made for "
+            f"{own.states} and {own.actions}; choose sets of its own environment."
+        )
+    known = np.isfinite(own.low) & np.isfinite(own.high)
+    if known.all():
+        return dataclasses.replace(measured, low=own.low, high=own.high)
+    return dataclasses.replace(measured, mean=own.mean, std=own.std)
 
 
 def choose(corpus: Corpus, patterns: tuple[str, ...]) -> list[TrajectorySet]:

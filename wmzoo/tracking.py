@@ -97,6 +97,23 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
     return run.info.run_id
 
 
+def run_record(recipe: Recipe, run_id: str, status: str) -> dict[str, Any]:
+    """What a run's folder remembers of it: ``run.json``.
+
+    Args:
+        recipe: of the run.
+        run_id: in the tracking store.
+        status: ``running`` or ``finished``.
+    """
+    return {
+        "status": status,
+        "mlflow_run_id": run_id,
+        "tracking_uri": recipe.tracking.uri,
+        "experiment": recipe.experiment,
+        "recipe_hash": recipe.hash,
+    }
+
+
 def _exists(store: MlflowClient, run_id: str) -> bool:
     """Whether the store still has a run; it may have been deleted since the run was stopped."""
     from mlflow.exceptions import MlflowException
@@ -142,7 +159,8 @@ def finish(recipe: Recipe, run_id: str, cost: Mapping[str, float], folder: Path)
     store = client(recipe.tracking.uri)
     _send(store, run_id, [(f"cost/{name}", value, 0) for name, value in cost.items()])
     for name in ("recipe.yaml", "manifest.json", "history.csv", "run.json"):
-        store.log_artifact(run_id, str(folder / name))
+        if (folder / name).is_file():  # a model that was trained elsewhere has no history
+            store.log_artifact(run_id, str(folder / name))
     store.log_artifact(run_id, str(folder / "best.safetensors"), "checkpoint")
     store.set_terminated(run_id)
 

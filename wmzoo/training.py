@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wmzoo import checkpoint, tracking
+from wmzoo import checkpoint, compat, tracking
 from wmzoo.attention import choose_kernel
 from wmzoo.cost import step_cost
 from wmzoo.data.windows import Batches, batches, gather
@@ -103,7 +103,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.run_id = ""
         last = self._last_checkpoint(resume)
-        self.model = build(recipe, self.data.variates) if last is None else checkpoint.restore(last)[0]
+        self.model = self._fresh() if last is None else checkpoint.restore(last)[0]
         self.model.to(self.device).train()
         self.optimizer = make_optimizer(self.model, self.settings)
         self.schedule = make_schedule(self.optimizer, self.settings)
@@ -115,14 +115,21 @@ class Trainer:
                 copy.compile()
         objective = _Objective(self.model)
         self.objective: Any = DistributedDataParallel(objective) if world > 1 else objective
-        self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world)
+        early = self.model.objective.starts_early(self.model)
+        self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world, early)
+
+    def _fresh(self) -> WorldModel:
+        model = build(self.recipe, self.data.variates)
+        if self.recipe.init_from:
+            checkpoint.initialise(model, self.recipe.init_from)
+        return model
 
     def run(self, quiet: bool = False) -> None:
         """Train to the last step, validating and saving on the way."""
         if self.rank == 0:
             self._make_folder()
             self.run_id = tracking.start(self.recipe, self.data.manifest, self.facts, self.run_id)
-            write_json(self.folder / "run.json", self._run_record("running"))
+            write_json(self.folder / "run.json", tracking.run_record(self.recipe, self.run_id, "running"))
         finished = False
         try:
             self._loop(quiet)
@@ -168,7 +175,8 @@ class Trainer:
             point["loss"] += float(total.detach())
             for name, term in terms.items():
                 point[name] += float(term)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        limit = float("inf") if self.settings.clip is None else self.settings.clip
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         if not torch.isfinite(norm):
             raise WmzooError(self._not_finite(part, windows))
         point |= {"learning_rate": float(self.schedule.get_last_lr()[0]), "gradient_norm": float(norm)}
@@ -237,7 +245,7 @@ class Trainer:
             window = gather(self.data.items, source[chosen], ends[chosen], length, variates).to(self.device)
             with self._autocast():
                 loss: Loss = self.model.loss(window)
-            count = int(window.valid[:, :-1].sum())
+            count = int(self.model.objective.weights(self.model, window).sum())
             total, rows = total + loss.members * count, rows + count
         self.model.train()
         return total / rows
@@ -290,16 +298,8 @@ class Trainer:
             "attention": choose_kernel(self.settings.attention, self.device, self.precision),
             "device": name,
             "precision": str(self.precision).removeprefix("torch."),
+            "compat": compat.label(self.recipe),
             "processes": str(self.world),
-        }
-
-    def _run_record(self, status: str) -> dict[str, Any]:
-        return {
-            "status": status,
-            "mlflow_run_id": self.run_id,
-            "tracking_uri": self.recipe.tracking.uri,
-            "experiment": self.recipe.experiment,
-            "recipe_hash": self.recipe.hash,
         }
 
     def _write_history(self) -> None:
@@ -325,7 +325,8 @@ class Trainer:
             "peak_memory_mb": peak_memory_mb(self.device),
             "steps": self.settings.steps,
         }
-        write_json(self.folder / "run.json", {**self._run_record("finished"), "cost": totals})
+        record = tracking.run_record(self.recipe, self.run_id, "finished")
+        write_json(self.folder / "run.json", {**record, "cost": totals})
         tracking.finish(self.recipe, self.run_id, totals, self.folder)
 
 
@@ -368,14 +369,15 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optim
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainConfig) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up from (almost) 0, then a cosine to 0."""
+    """Linear warm-up from 0, then a cosine to 0 or, if so set, no change."""
     schedules = torch.optim.lr_scheduler
     fall = settings.cosine or max(1, settings.steps - settings.warmup)
-    cosine = schedules.CosineAnnealingLR(optimizer, fall)
+    constant = settings.schedule == "constant"
+    after = schedules.ConstantLR(optimizer, 1.0) if constant else schedules.CosineAnnealingLR(optimizer, fall)
     if not settings.warmup:
-        return cosine
-    rise = schedules.LinearLR(optimizer, start_factor=1 / settings.warmup, total_iters=settings.warmup)
-    return schedules.SequentialLR(optimizer, [rise, cosine], milestones=[settings.warmup])
+        return after
+    rise = schedules.LambdaLR(optimizer, lambda step: step / settings.warmup)
+    return schedules.SequentialLR(optimizer, [rise, after], milestones=[settings.warmup])
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -233,6 +233,18 @@ class Window:
         )
 
 
+def pad_columns(window: Window, multiple: int) -> Window:
+    """The window with padding at the right of its columns, up to the next multiple of a number."""
+    lacking = -window.values.shape[2] % multiple
+    if not lacking:
+        return window
+    old = window.columns
+    fills = {"role": PADDING, "low": 0.0, "high": 1.0, "mean": 0.0, "std": 1.0}
+    new = {name: torch.nn.functional.pad(getattr(old, name), (0, lacking), value=fill) for name, fill in fills.items()}
+    values = torch.nn.functional.pad(window.values, (0, lacking))
+    return dataclasses.replace(window, values=values, columns=Columns(width=old.width, **new), dense=False)
+
+
 def window_of(
     values: Tensor | np.ndarray, variates: Variates | Sequence[Variates], valid: Tensor | None = None
 ) -> Window:

@@ -6,8 +6,12 @@ All members are trained at once, as one batch of weights. Tokens of more than on
 ``embed`` features each.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
@@ -16,6 +20,9 @@ from torch import Tensor, nn
 from wmzoo.backbone import Backbone, BackboneConfig, Layout
 from wmzoo.recipe import setting
 from wmzoo.trajectories import ACTION, REWARD, STATE
+
+if TYPE_CHECKING:
+    from wmzoo.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,17 @@ class Config(BackboneConfig):
     max_states: int = setting(90, "states are padded with zeros to this number", low=1)
     max_actions: int = setting(30, "actions are padded with zeros to this number", low=1)
     embed: int = setting(8, "features that a token of several features is projected to", low=1)
+    pad: float = setting(0.0, "what the padded inputs are")
+    decay: tuple[float, ...] = setting((), "weight of the squared weights of each layer in the loss", low=0.0)
+
+    def problems(self, recipe: Recipe) -> Iterator[tuple[str, str]]:
+        """Settings that can't go together, as (name, sentence)."""
+        yield from super().problems(recipe)
+        if self.decay and len(self.decay) != self.layers + 1:
+            yield "decay", f"{self.layers} hidden layers and the output need {self.layers + 1} numbers, or none at all."
+
+
+OFFICIAL = {"decay": [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]}
 
 
 PRESETS = {
@@ -67,11 +85,17 @@ class MLPEnsemble(Backbone):
         x = rearrange(tokens, "b t m k -> 1 (b t m) k")
         x = x if self.embed is None else self.embed(x)
         x = rearrange(x, "e (b t m) k -> e b t m k", b=batch, t=time)
-        x = rearrange(_pick(x, self._sources(layout.role)), "e b t s k -> e (b t) (s k)")
+        x = rearrange(_pick(x, self._sources(layout.role), self.config.pad), "e b t s k -> e (b t) (s k)")
         for layer in self.hidden:
             x = nn.functional.silu(layer(x))
         out = rearrange(self.out(x), "e (b t) (s p) -> e b t s p", b=batch, p=self.outputs)
         return _pick(out, self._slots(layout.role))
+
+    def penalty(self) -> Tensor:
+        """Half the squared weights of each layer by its decay, summed over members (Chua et al. 2018)."""
+        layers = [*self.hidden, self.out]
+        terms = [w / 2 * (layer.weight**2).sum() for w, layer in zip(self.config.decay, layers, strict=False)]
+        return torch.stack(terms).sum() if terms else torch.zeros(())
 
     def fits(self, columns: int, predicted: int) -> str:
         """Why an environment is too wide for the padding; empty if it is not."""
@@ -97,10 +121,10 @@ class MLPEnsemble(Backbone):
         return torch.where(role == STATE, column, torch.where(role == REWARD, self.config.max_states, -1))
 
 
-def _pick(x: Tensor, index: Tensor) -> Tensor:
-    """Gather ``[E, B, T, N, F]`` along N by ``[B, W]`` indices; -1 gives zeros."""
+def _pick(x: Tensor, index: Tensor, fill: float = 0.0) -> Tensor:
+    """Gather ``[E, B, T, N, F]`` along N by ``[B, W]`` indices; -1 gives ``fill``."""
     chosen = index.clamp_min(0)[None, :, None, :, None].expand(x.shape[0], -1, x.shape[2], -1, x.shape[4])
-    return x.gather(3, chosen) * (index >= 0)[None, :, None, :, None]
+    return torch.where((index >= 0)[None, :, None, :, None], x.gather(3, chosen), fill)
 
 
 class BatchedLinear(nn.Module):

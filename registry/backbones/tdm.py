@@ -4,6 +4,7 @@ Paper: Schubert et al. 2023, TDM (arXiv 2305.10912); as a baseline in Yin et al.
 Each variate of the next row is predicted from all rows before it and from the variates before it in its own row.
 """
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from wmzoo.backbone import Backbone, Layout
+from wmzoo.layers import OFFICIAL as TRANSFORMER
 from wmzoo.layers import Attention, Cache, FeedForward, TokenEmbedding, TransformerConfig, dense
 from wmzoo.recipe import setting
 
@@ -20,7 +22,13 @@ class Config(TransformerConfig):
     """Settings of the flattened transformer."""
 
     width: int = setting(384, "token width, a multiple of heads", symbol="d", low=1)
-    variate_embedding: bool = setting(True, "tell the variates apart; the released code does not")
+    variate_embedding: bool = setting(True, "tell the variates apart")
+    shifted_padding: bool = setting(False, "in training, hide the first real row of a padded window from attention")
+    padded_variates: bool = setting(False, "the padding of narrower environments is read as tokens")
+    pad_to: int = setting(1, "windows are padded to a multiple of this, 31 in the released pre-training", low=1)
+
+
+OFFICIAL = {**TRANSFORMER, "variate_embedding": False, "shifted_padding": True, "padded_variates": True}
 
 
 PRESETS = {
@@ -59,9 +67,11 @@ class TDM(Backbone):
     """
 
     autoregressive = True
+    cached = True
 
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
+        self.config, self.multiple = config, config.pad_to
         self.columns = self.predicted = config.max_variates
         self.embed = TokenEmbedding(config, features, variates=config.variate_embedding)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
@@ -73,33 +83,67 @@ class TDM(Backbone):
         The true variates before ``j`` in row ``t + 1`` were seen. The last row holds parameters of its first
         column only; ask for the others by :meth:`start` and :meth:`extend`.
         """
-        out, _ = self._run(tokens, layout)
+        out, _ = self.advance(tokens, self._hidden(layout), None)
         within = out[:, 1:, :-1]  # the place of cell (t + 1, j - 1) predicts cell (t + 1, j)
         within = torch.cat([within, torch.zeros_like(out[:, :1, :-1])], 1)
         return torch.cat([self._last_place(out, layout)[:, :, None], within], 2)
 
-    def start(self, tokens: Tensor, layout: Layout) -> tuple[Tensor, Decoding]:
-        """Read a history; give the parameters ``[B, P]`` of the next row's first variate."""
-        out, caches = self._run(tokens, layout)
+    def cells(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """Head parameters ``[B, T, M, P]`` of the window's own cells; of the very first cell, zeros."""
+        out, _ = self.advance(tokens, self._hidden(layout), None)
+        first = torch.cat([torch.zeros_like(out[:, :1, 0]), self._last_place(out, layout)[:, :-1]], 1)
+        return torch.cat([first[:, :, None], out[:, :, :-1]], 2)
+
+    def start(
+        self, tokens: Tensor, layout: Layout, past: list[Cache] | None = None
+    ) -> tuple[Tensor, Decoding, list[Cache]]:
+        """Read a history, or what follows of it.
+
+        Args:
+            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
+            layout: of all rows.
+            past: what was kept of the rows before; None if ``t`` is all.
+
+        Returns:
+            Parameters ``[B, P]`` of the next row's first variate, the row being decoded, and what to keep.
+        """
+        out, kept = self.advance(tokens, layout, past)
         keys = None if layout.dense else self._keys(layout)
-        decoding = Decoding(caches, keys, layout.valid.sum(1), layout)
-        return self._last_place(out, layout)[:, -1], decoding
+        rows = torch.full_like(layout.role[:, 0], layout.valid.shape[1])
+        place = rows if self.config.count_padding else layout.valid.sum(1)
+        return self._last_place(out, layout)[:, -1], Decoding(kept, keys, place, layout), kept
 
     def extend(self, token: Tensor, column: int, decoding: Decoding) -> Tensor:
         """Take the token ``[B, K]`` of a variate of the new row; give the parameters ``[B, P]`` of the next one."""
         x = self.embed(token[:, None, None], decoding.layout.role[:, [column]], decoding.position[:, None], column)
         x = rearrange(x, "b t m d -> b (t m) d")
         if decoding.keys is not None:
-            decoding.keys = torch.cat([decoding.keys, decoding.layout.variate_mask[:, [column]]], 1)
+            decoding.keys = torch.cat([decoding.keys, self._real(decoding.layout)[:, [column]]], 1)
         x, decoding.caches = self._blocks(x, decoding.caches, decoding.keys, decoding.layout.kernel)
         return self.head(x[:, 0])
 
-    def _run(self, tokens: Tensor, layout: Layout) -> tuple[Tensor, list[Cache]]:
-        """The sequence's own outputs, ``[B, T, M, P]``, and the keys and values of each block."""
-        x = rearrange(self.embed(tokens, layout.role, layout.positions), "b t m d -> b (t m) d")
+    def advance(self, tokens: Tensor, layout: Layout, past: list[Cache] | None) -> tuple[Tensor, list[Cache]]:
+        """What each place of the sequence says of the next one.
+
+        Args:
+            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
+            layout: of all ``T`` rows.
+            past: keys and values of each block, from the rows before; None if ``t`` is all.
+
+        Returns:
+            ``[B, t, M, P]``, and the keys and values of all rows.
+        """
+        places = layout.positions(self.config.count_padding)[:, -tokens.shape[1] :]
+        x = rearrange(self.embed(tokens, layout.role, places), "b t m d -> b (t m) d")
         keys = None if layout.dense else self._keys(layout)
-        x, caches = self._blocks(x, None, keys, layout.kernel)
+        x, caches = self._blocks(x, past, keys, layout.kernel)
         return rearrange(self.head(x), "b (t m) p -> b t m p", m=tokens.shape[2]), caches
+
+    def _hidden(self, layout: Layout) -> Layout:
+        """The layout with the first real row hidden, where that was asked for; in training alone."""
+        if not (self.training and self.config.shifted_padding):
+            return layout
+        return dataclasses.replace(layout, valid=torch.cat([layout.valid[:, :1], layout.valid[:, :-1]], 1))
 
     def _blocks(
         self, x: Tensor, caches: list[Cache] | None, keys: Tensor | None, kernel: str
@@ -112,13 +156,17 @@ class TDM(Backbone):
 
     def _keys(self, layout: Layout) -> Tensor:
         """``[B, T * M]`` bool, the real places of the sequence."""
-        return rearrange(layout.valid[:, :, None] & layout.variate_mask[:, None], "b t m -> b (t m)")
+        return rearrange(layout.valid[:, :, None] & self._real(layout)[:, None], "b t m -> b (t m)")
+
+    def _real(self, layout: Layout) -> Tensor:
+        """``[B, M]`` bool, the columns that are read."""
+        return torch.ones_like(layout.variate_mask) if self.config.padded_variates else layout.variate_mask
 
     def _last_place(self, out: Tensor, layout: Layout) -> Tensor:
         """``[B, T, P]`` what the last real variate of each row says of the next row's first."""
         if layout.dense:
             return out[:, :, -1]
-        last = layout.variate_mask.sum(1) - 1
+        last = self._real(layout).sum(1) - 1
         return out[torch.arange(len(out), device=out.device), :, last]
 
 
@@ -127,10 +175,10 @@ class Block(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.attention = Attention(config.width, config.heads, config.dropout)
+        self.attention = Attention(config.width, config.heads, config.dropout, config.padding_last)
         self.feed = FeedForward(config.width, config.dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, keys: Tensor | None, kernel: str) -> tuple[Tensor, Cache]:
         """``[B, L, D]`` new places to the same, and the keys and values of all places."""
-        x, cache = self.attention.extend(x, cache, causal=True, keys=keys, kernel=kernel)
+        x, cache = self.attention(x, cache, causal=True, keys=keys, kernel=kernel)
         return self.feed(x), cache

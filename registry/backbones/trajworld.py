@@ -10,7 +10,9 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from wmzoo.backbone import Backbone, Layout
-from wmzoo.layers import Attention, FeedForward, TokenEmbedding, TransformerConfig, dense
+from wmzoo.layers import OFFICIAL, Attention, Cache, FeedForward, TokenEmbedding, TransformerConfig, dense
+
+__all__ = ["OFFICIAL", "PRESETS", "Config", "TrajWorld"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,11 @@ class TrajWorld(Backbone):
         outputs: head parameters of each variate, ``P``.
     """
 
+    cached = True
+
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
+        self.count_padding = config.count_padding
         self.columns = self.predicted = config.max_variates
         self.embed = TokenEmbedding(config, features)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
@@ -44,10 +49,25 @@ class TrajWorld(Backbone):
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of every next row from ``[B, T, M, K]`` tokens."""
-        x = self.embed(tokens, layout.role, layout.positions)
-        for block in self.blocks:
-            x = block(x, layout)  # [B, T, M, D]
-        return self.head(x)
+        return self.advance(tokens, layout, None)[0]
+
+    def advance(self, tokens: Tensor, layout: Layout, past: list[Cache] | None) -> tuple[Tensor, list[Cache]]:
+        """The same for the last rows of a window alone, with what was kept of the rows before them.
+
+        Args:
+            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
+            layout: of all ``T`` rows.
+            past: keys and values of the temporal attention of each block, from the rows before; None if ``t`` is all.
+
+        Returns:
+            ``[B, t, M, P]``, and what to keep for the rows to come. Source: Yin et al. (2025), released code.
+        """
+        places = layout.positions(self.count_padding)[:, -tokens.shape[1] :]
+        x, kept = self.embed(tokens, layout.role, places), []
+        for i, block in enumerate(self.blocks):
+            x, cache = block(x, layout, None if past is None else past[i])  # [B, t, M, D]
+            kept.append(cache)
+        return self.head(x), kept
 
 
 class Block(nn.Module):
@@ -55,18 +75,17 @@ class Block(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
-        self.temporal = Attention(config.width, config.heads, config.dropout)
-        self.temporal_feed = FeedForward(config.width, config.dropout)
-        self.across = Attention(config.width, config.heads, config.dropout)
-        self.across_feed = FeedForward(config.width, config.dropout)
+        attention = (config.width, config.heads, config.dropout, config.padding_last)
+        self.temporal, self.temporal_feed = Attention(*attention), FeedForward(config.width, config.dropout)
+        self.across, self.across_feed = Attention(*attention), FeedForward(config.width, config.dropout)
 
-    def forward(self, x: Tensor, layout: Layout) -> Tensor:
-        """``[B, T, M, D]`` to the same."""
+    def forward(self, x: Tensor, layout: Layout, past: Cache | None) -> tuple[Tensor, Cache]:
+        """``[B, t, M, D]`` last rows to the same, and the temporal keys and values of all rows."""
         batch, time, variates, _ = x.shape
         rows = None if layout.dense else repeat(layout.valid, "b t -> (b m) t", m=variates)
         columns = None if layout.dense else repeat(layout.variate_mask, "b m -> (b t) m", t=time)
         x = rearrange(x, "b t m d -> (b m) t d")
-        x = self.temporal_feed(self.temporal(x, causal=True, keys=rows, kernel=layout.kernel))
-        x = rearrange(x, "(b m) t d -> (b t) m d", b=batch)
-        x = self.across_feed(self.across(x, causal=False, keys=columns, kernel=layout.kernel))
-        return rearrange(x, "(b t) m d -> b t m d", b=batch)
+        x, cache = self.temporal(x, past, causal=True, keys=rows, kernel=layout.kernel)
+        x = rearrange(self.temporal_feed(x), "(b m) t d -> (b t) m d", b=batch)
+        x, _ = self.across(x, causal=False, keys=columns, kernel=layout.kernel)
+        return rearrange(self.across_feed(x), "(b t) m d -> b t m d", b=batch), cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wmzoo.binning import bin_index, gauss_histogram, support, unit_values
+from wmzoo.binning import bin_index, gauss_histogram, support
 from wmzoo.predictions import HistogramPrediction
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Columns
@@ -25,6 +25,10 @@ class Config:
         0.75, "spread of a gauss_hist target", unit="bin widths", symbol="sigma", low=0.05, high=100.0
     )
     margin: float = setting(0.0, "widening of the range at each end", unit="share of the training range", low=0.0)
+    epsilon: float = setting(0.0, "added to the range when a one-hot target is binned", unit="physical", low=0.0)
+
+
+OFFICIAL = {"epsilon": 1e-8}
 
 
 class Categorical(nn.Module):
@@ -48,16 +52,18 @@ class Categorical(nn.Module):
             target: ``[B, T, J]`` values; those outside of the range are clipped to it.
             columns: of the predicted variates, ``[B, J]``.
         """
-        unit = unit_values(target, columns, self.margin)
+        low, high = (edge[:, None] for edge in support(columns, self.margin))
         log_probs = raw.float().log_softmax(-1)
         if self.config.target == "one_hot":
+            unit = ((target - low) / (high - low + self.config.epsilon)).clamp(0, 1)
             index = bin_index(unit, self.config.bins).expand(raw.shape[:-1])
             cells = -log_probs.gather(-1, index[..., None])[..., 0]
             return torch.where(unit.isnan(), unit, cells)  # a NaN target must not look like an edge
-        wanted = gauss_histogram(unit, self.config.bins, self.config.sigma)
+        inside = target.clamp(low, high)
+        wanted = gauss_histogram(inside, low, high, self.config.bins, self.config.sigma)
         return -(wanted * log_probs).sum(-1)
 
-    def penalty(self) -> Tensor:
+    def penalty(self, columns: Columns) -> Tensor:
         """No regulariser: 0."""
         return torch.zeros(())
 

@@ -1,8 +1,8 @@
 """A mean and a log-variance of the next value or of its difference to the present one, trained by likelihood.
 
 Paper: Chua et al. 2018, PETS (arXiv 1805.12114), section 4 and appendix A.1
-States are predicted as differences or as values, the reward always as a value, in training standard deviations. The
-log-variance is softly held between bounds that are learned for each column.
+States are predicted as differences or as values, the reward always as a value. The log-variance is softly held between
+bounds that are learned: one pair for each state, by its place, and the last pair for the reward.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wmzoo.predictions import GaussianPrediction
 from wmzoo.recipe import setting
-from wmzoo.trajectories import STATE, Columns
+from wmzoo.trajectories import REWARD, STATE, Columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,16 @@ class Config:
     """Settings of the Gaussian head."""
 
     target: str = setting("difference", "what is predicted of a state", choices=("difference", "value"))
+    units: str = setting(
+        "deviations",
+        "of what is predicted: training deviations, physical, or the training range (differences in tenths of it)",
+        choices=("deviations", "physical", "range"),
+    )
     bound_weight: float = setting(0.01, "weight of the distance between the log-variance bounds", low=0.0)
+
+
+OFFICIAL = {"units": "physical"}
+TENTHS = 10.0  # a difference in units of the range is small; the released pre-training predicts ten times it
 
 
 class Gaussian(nn.Module):
@@ -40,7 +49,7 @@ class Gaussian(nn.Module):
         self.lowest = nn.Parameter(torch.full((predicted,), -10.0))
 
     def loss(self, raw: Tensor, previous: Tensor, target: Tensor, columns: Columns) -> Tensor:
-        """Twice the negative log-likelihood less its constant, ``[E, B, T, J]``, in standardised units.
+        """Twice the negative log-likelihood less its constant, ``[E, B, T, J]``, in the units of the prediction.
 
         Args:
             raw: ``[E, B, T, J, 2]`` means and log-variances.
@@ -48,29 +57,47 @@ class Gaussian(nn.Module):
             target: ``[B, T, J]`` values, physical units.
             columns: of the predicted variates, ``[B, J]``.
         """
-        mean, log_variance = self._split(raw)
-        wanted = (target - self._origin(previous, columns.every_row())) / columns.scale[:, None]
-        return (wanted - mean) ** 2 * torch.exp(-log_variance) + log_variance
+        mean, log_variance = self._split(raw, columns.role[:, None])
+        origin, unit = self._frame(previous, columns.every_row())
+        return ((target - origin) / unit - mean) ** 2 * torch.exp(-log_variance) + log_variance
 
-    def penalty(self) -> Tensor:
-        """Pulls the log-variance bounds together."""
-        return self.config.bound_weight * (self.highest - self.lowest).sum()
+    def penalty(self, columns: Columns) -> Tensor:
+        """Pulls the log-variance bounds of the predicted columns ``[B, J]`` together."""
+        slots, predicted = self._slots(columns.role).flatten(), columns.predicted.flatten().float()
+        used = torch.zeros_like(self.highest).scatter_reduce(0, slots, predicted, "amax")
+        return self.config.bound_weight * ((self.highest - self.lowest) * used).sum()
 
     def predict(self, raw: Tensor, previous: Tensor, columns: Columns, first: int = 0) -> GaussianPrediction:
         """The members' Gaussians in physical units, from ``[E, B, J, 2]`` of columns from ``first`` on."""
-        mean, log_variance = self._split(raw, first)
-        means = self._origin(previous, columns) + mean * columns.scale
-        return GaussianPrediction(means, torch.exp(log_variance / 2) * columns.scale)
+        mean, log_variance = self._split(raw, columns.role, first)
+        origin, unit = self._frame(previous, columns)
+        return GaussianPrediction(origin + mean * unit, torch.exp(log_variance / 2) * unit)
 
-    def _split(self, raw: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _split(self, raw: Tensor, role: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
         mean, log_variance = raw.float().unbind(-1)
-        columns = slice(first, first + mean.shape[-1])
-        highest, lowest = self.highest[columns], self.lowest[columns]
+        slots = self._slots(role, first)
+        highest, lowest = self.highest[slots], self.lowest[slots]
         log_variance = highest - nn.functional.softplus(highest - log_variance)
         return mean, lowest + nn.functional.softplus(log_variance - lowest)
 
-    def _origin(self, previous: Tensor, columns: Columns) -> Tensor:
-        """What a predicted 0 stands for."""
+    def _slots(self, role: Tensor, first: int = 0) -> Tensor:
+        """Which pair of bounds each column has, shaped like its ``[..., J]`` roles."""
+        place = torch.arange(first, first + role.shape[-1], device=role.device).expand_as(role)
+        return torch.where(role == REWARD, len(self.highest) - 1, place)
+
+    def _frame(self, previous: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
+        """What a predicted 0 stands for, and how much a predicted 1 is more, physical units."""
+        if self.config.units == "deviations":
+            zero, unit = columns.mean, columns.scale
+        elif self.config.units == "physical":
+            zero, unit = torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
+        else:
+            zero, unit = columns.low, columns.high - columns.low
         if self.config.target == "value":
-            return columns.mean.expand_as(previous)
-        return torch.where(columns.role == STATE, previous, columns.mean)
+            return zero, unit
+        state = columns.role == STATE
+        return torch.where(state, previous, zero), torch.where(state & self._tenths, unit / TENTHS, unit)
+
+    @property
+    def _tenths(self) -> bool:
+        return self.config.units == "range"

@@ -10,12 +10,19 @@ from torch import Tensor, nn
 
 from wmzoo.backbone import bootstrap_weights
 from wmzoo.model import Loss, WorldModel
-from wmzoo.trajectories import REWARD, STATE, Window
+from wmzoo.recipe import setting
+from wmzoo.trajectories import REWARD, STATE, Columns, Window
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Next-step prediction has no settings."""
+    """Settings of next-step prediction."""
+
+    first_row: bool = setting(False, "train the first row's cells too, if its variates are decoded one by one")
+    members: str = setting("mean", "the loss of an ensemble is its members' mean or sum", choices=("mean", "sum"))
+
+
+OFFICIAL = {"first_row": True, "members": "sum"}
 
 
 class NextStep(nn.Module):
@@ -23,6 +30,7 @@ class NextStep(nn.Module):
 
     def __init__(self, config: Config):
         super().__init__()
+        self.config = config
 
     def forward(self, model: WorldModel, window: Window, rows: int | None = None) -> Loss:
         """The loss of a batch of windows.
@@ -35,32 +43,54 @@ class NextStep(nn.Module):
             window: ``[B, T, M]``; row ``t`` predicts row ``t + 1`` where row ``t`` is valid.
             rows: predicted rows to divide by, if this is a part of a larger batch; counted here if None.
         """
+        columns, cells, weight = self._cells(model, window)
         wanted = window.columns.predicted  # [B, J]
-        columns = window.columns.take(slice(window.columns.width))
-        values = window.values[:, :, : window.columns.width]
-        raw = model.parameters_of(window)[..., :-1, : window.columns.width, :]
-        cells = model.head.loss(raw, values[:, :-1], values[:, 1:], columns)  # [E, B, T-1, J]
-        weight = window.valid[:, :-1].float() / (rows or window.valid[:, :-1].sum())
-        weights = weight * self._bootstrap(model, window, len(cells))  # [E, B, T-1]
-        cells = torch.where((window.valid[:, :-1, None] & wanted[:, None])[None], cells, 0.0)
+        share = 1.0 if rows is None else weight.sum() / rows
+        weights = self._bootstrap(model, window, cells) * weight / (rows or weight.sum())  # [E, B, R]
+        cells = torch.where((weight > 0)[..., None] & wanted[:, None], cells, 0.0)
         windows = (weights * (cells.sum(-1) / wanted.sum(1)[:, None])).sum(2)  # [E, B]
         terms = {
             name: (weights * (cells * (columns.role == role)[:, None]).sum(-1)).sum((1, 2)).mean().detach()
             for name, role in (("state", STATE), ("reward", REWARD))
         }
-        penalty = model.head.penalty() * (1.0 if rows is None else window.valid[:, :-1].sum() / rows)
+        members = windows.sum(1)
+        total = members.mean() if self.config.members == "mean" else members.sum()
         return Loss(
-            total=windows.sum(1).mean() + penalty,
+            total=total + (model.head.penalty(columns) + model.backbone.penalty()) * share,
             terms=terms,
             windows=windows.mean(0).detach(),
-            members=windows.sum(1).detach(),
+            members=members.detach(),
         )
 
-    def _bootstrap(self, model: WorldModel, window: Window, members: int) -> Tensor | float:
-        """``[E, B, T-1]`` how often each member's resampling holds each row; 1 where nothing is resampled."""
+    def weights(self, model: WorldModel, window: Window) -> Tensor:
+        """``[B, R]`` 1 for each predicted row, 0 for padding: rows 1 on, or, with the first row, all."""
+        inputs = window.valid[:, :-1].float()  # a row is predicted where the row before it is real
+        return torch.cat([window.valid[:, :1].float(), inputs], 1) if self.starts_early(model) else inputs
+
+    def starts_early(self, model: WorldModel) -> bool:
+        """Whether the first row's cells are trained."""
+        return self.config.first_row and model.autoregressive
+
+    def _cells(self, model: WorldModel, window: Window) -> tuple[Columns, Tensor, Tensor]:
+        """The predicted columns, the loss ``[E, B, R, J]`` of their cells, and the weights ``[B, R]`` of rows."""
+        count = window.columns.width
+        columns, values = window.columns.take(slice(count)), window.values[:, :, :count]
+        if not self.starts_early(model):
+            raw = model.parameters_of(window)[..., :-1, :count, :]
+            cells = model.head.loss(raw, values[:, :-1], values[:, 1:], columns)
+            return columns, cells, self.weights(model, window)
+        raw = model.parameters_of(window, own=True)[..., :count, :]
+        cells = model.head.loss(raw, torch.cat([values[:, :1], values[:, :-1]], 1), values, columns)
+        first = torch.zeros_like(cells[0, 0], dtype=torch.bool)
+        first[0, 0] = True  # nothing comes before it that could predict it; it counts all the same
+        return columns, cells.masked_fill(first, 0.0), self.weights(model, window)
+
+    def _bootstrap(self, model: WorldModel, window: Window, cells: Tensor) -> Tensor | float:
+        """``[E, B, R]`` how often each member's resampling holds each row; 1 where nothing is resampled."""
+        members, _, count, _ = cells.shape
         if not (model.training and members > 1 and model.recipe.model.backbone.config.bootstrap) or window.row is None:
             return 1.0
-        length = window.valid.shape[1]
-        rows = window.row[:, None] - torch.arange(length - 1, 0, -1, device=window.row.device)
+        # A transition is named by the row it starts from; that of a window's first row lies one row further back.
+        rows = window.row[:, None] - torch.arange(count, 0, -1, device=window.row.device)
         source = torch.zeros_like(rows) if window.source is None else window.source[:, None] << 40
         return bootstrap_weights(rows + source, members, model.recipe.seed)

@@ -30,7 +30,7 @@ class Exact(torch.nn.Module):
     def __init__(self, variates: dict[str, Variates], bias: float = 0.0, spread: float = 1e-3, name: str = "exact"):
         super().__init__()
         self.variates, self.bias, self.spread, self.name = variates, bias, spread, name
-        self.autoregressive = False
+        self.autoregressive, self.official, self.compat = False, False, "corrected"
 
     def predict(self, window: Window, truth: Tensor | None = None) -> Prediction:
         scale = window.columns.scale[:, :3]

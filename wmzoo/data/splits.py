@@ -83,11 +83,12 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
     return {"corpus": str(corpus.path), "sha256": sha, **body}
 
 
-def merge_variates(parts: Sequence[tuple[TrajectorySet, Split]]) -> Variates:
+def merge_variates(parts: Sequence[tuple[TrajectorySet, Split]], widen: float = 0.0) -> Variates:
     """Measure the columns of one environment on the training episodes of its sets, and on nothing else.
 
     Args:
         parts: the sets of the environment with their splits.
+        widen: added to each range at both ends, physical units.
 
     Raises:
         WmzooError: a value is NaN or infinite, or the sets differ in their columns.
@@ -104,8 +105,8 @@ def merge_variates(parts: Sequence[tuple[TrajectorySet, Split]]) -> Variates:
     return Variates(
         names=first.names,
         roles=np.asarray(roles, np.int64),
-        low=np.min([p.low for p in moments], 0),
-        high=np.max([p.high for p in moments], 0),
+        low=np.min([p.low for p in moments], 0) - np.float32(widen),
+        high=np.max([p.high for p in moments], 0) + np.float32(widen),
         mean=mean.astype(np.float32),
         std=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
         dt=first.dt,

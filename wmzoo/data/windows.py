@@ -105,21 +105,33 @@ class Batches(Dataset[tuple[Window, int]]):
         sampler: draws the windows.
         variates: training statistics by environment.
         rank, world: this process and their number; the processes take turns over the windows of a batch.
+        first_row: the first row of a window counts as predicted too, where it is real.
     """
 
-    def __init__(self, sampler: Sampler, variates: Mapping[str, Variates], rank: int = 0, world: int = 1):
+    def __init__(
+        self,
+        sampler: Sampler,
+        variates: Mapping[str, Variates],
+        rank: int = 0,
+        world: int = 1,
+        first_row: bool = False,
+    ):
         self.sampler, self.variates, self.rank, self.world = sampler, variates, rank, world
+        self.first_row = first_row
 
     def __getitem__(self, batch: int) -> tuple[Window, int]:
         """The window of batch number ``batch`` and the number of predicted rows over all processes."""
         source, ends = self.sampler.draw(batch)
-        rows = sum(
-            int(np.minimum(_age(self.sampler.items[s], ends[source == s]), self.sampler.length - 1).sum())
-            for s in np.unique(source)
-        )
+        ages = [_age(self.sampler.items[s], ends[source == s]) for s in np.unique(source)]
+        rows = sum(self._predicted(age) for age in ages)
         mine = slice(self.rank, None, self.world)
         window = gather(self.sampler.items, source[mine], ends[mine], self.sampler.length, self.variates)
         return window, rows
+
+    def _predicted(self, age: np.ndarray) -> int:
+        """Predicted rows of windows whose last rows come so many transitions after the start of their episodes."""
+        most = self.sampler.length - 1
+        return int(np.minimum(age, most).sum() + self.first_row * (age >= most).sum())
 
 
 def _age(item: TrajectorySet, ends: np.ndarray) -> np.ndarray:
