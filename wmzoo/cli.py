@@ -70,8 +70,24 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("run", help="a run's folder, or experiment/run")
     evaluate.add_argument("protocol", help="such as transition/v1")
     evaluate.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings of the protocol")
-    evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved since training")
+    evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved; of an imported model, which one")
+    evaluate.add_argument(
+        "--sets", action="append", default=[], help="of an imported model: sets that give ranges, such as hopper/medium"
+    )
     evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    fetch = _add(commands, "import", _import, "open a checkpoint of the released TrajWorld code as a run of its own")
+    fetch.add_argument("file", type=Path, help="trm_dynamics*.pkl or mlp_dynamics*.pkl")
+    fetch.add_argument("--as", dest="kind", required=True, help="trajworld, tdm or mlp_ensemble")
+    fetch.add_argument("--out", type=Path, required=True, help="folder to make, such as pretrained/trajworld")
+    fetch.add_argument("--environment", default="", help="what it was fine-tuned on, such as hopper")
+    fetch.add_argument("--states", type=int, help="number of states among its variates, if it was fine-tuned")
+    fetch.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings, such as name=released")
+
+    export = _add(commands, "export", _export, "write a run's weights as a checkpoint of the released TrajWorld code")
+    export.add_argument("run", help="a run's folder, or experiment/run")
+    export.add_argument("--as", dest="form", required=True, help="official")
+    export.add_argument("--out", type=Path, default=Path("exported"), help="folder for the files (exported)")
 
     compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md and .png")
     compare.add_argument("experiment")
@@ -166,7 +182,24 @@ def _train(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from wmzoo import report
 
-    report.print_evaluation(options.run, options.protocol, options.settings, options.corpus, options.quiet)
+    report.print_evaluation(
+        options.run, options.protocol, options.settings, options.corpus, options.sets, options.quiet
+    )
+
+
+def _import(options: argparse.Namespace) -> None:
+    from wmzoo.released import importer
+
+    told = importer.Told(environment=options.environment, states=options.states)
+    folder = importer.import_file(options.file, options.kind, options.out, told, options.settings)
+    print(f"{folder}\nNext: wmzoo evaluate {folder} transition/v1 --corpus corpora/quickstart.h5 --sets hopper/medium")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from wmzoo.released import exporter
+
+    for path in exporter.export(options.run, options.form, options.out):
+        print(path)
 
 
 def _compare(options: argparse.Namespace) -> None:

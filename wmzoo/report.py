@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wmzoo import checkpoint, evaluation, tracking
+from wmzoo import checkpoint, compat, evaluation, tracking
 from wmzoo.cost import Cost, step_cost
 from wmzoo.data.store import open_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, write_json
+from wmzoo.model import WorldModel
 from wmzoo.progress import console
 from wmzoo.recipe import Recipe, Source, build_config, check, parse_overrides
-from wmzoo.runs import prepare
+from wmzoo.runs import borrow, prepare
 from wmzoo.training import choose_device
 
 
@@ -37,6 +38,7 @@ def print_check(source: Source) -> Cost:
         f"  data        {', '.join(i.key for i in data.items)}: {episodes} training episodes",
         f"  data hash   {data.manifest['sha256'][:12]}",
         f"  recipe hash {recipe.hash}",
+        f"  compat      {compat.label(recipe)}",
         f"  parameters  {cost.parameters:,}",
         f"  a step      {cost.tokens:,} tokens, {cost.flops / 1e9:,.2f} GFLOP",
         f"  training    {recipe.train.steps:,} steps, {cost.tokens * recipe.train.steps:.3g} tokens, "
@@ -48,7 +50,12 @@ def print_check(source: Source) -> Cost:
 
 
 def print_evaluation(
-    run: str, protocol: str, overrides: Sequence[str] = (), corpus: str | None = None, quiet: bool = False
+    run: str,
+    protocol: str,
+    overrides: Sequence[str] = (),
+    corpus: str | None = None,
+    sets: Sequence[str] = (),
+    quiet: bool = False,
 ) -> Path:
     """Evaluate a run, keep the result beside it and in MLflow, and print its summary.
 
@@ -56,7 +63,8 @@ def print_evaluation(
         run: a run's folder, or ``experiment/run``.
         protocol: such as ``transition/v1``.
         overrides: ``key=value`` settings of the protocol, over those of the recipe.
-        corpus: where the corpus lies now, if it has moved since the run was trained.
+        corpus: where the corpus lies now, if it has moved since the run was trained; of an imported model, which one.
+        sets: of an imported model, patterns of the sets that give the ranges, such as ``hopper/medium``.
         quiet: no progress bar.
 
     Returns:
@@ -71,6 +79,7 @@ def print_evaluation(
     model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
     config = _protocol_settings(model.recipe, protocol, module.Config, overrides)
+    manifest = _test_data(run, model, manifest, corpus, sets)
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{protocol.replace('/', '-')}.json"
@@ -82,6 +91,19 @@ def print_evaluation(
         out.print(line, highlight=False)
     out.print(f"{path}\nNext: wmzoo compare {model.recipe.experiment}", highlight=False, soft_wrap=True)
     return path
+
+
+def _test_data(
+    run: str, model: WorldModel, manifest: dict[str, Any], corpus: str | None, sets: Sequence[str]
+) -> dict[str, Any]:
+    """The manifest to evaluate by: the run's own, or, of an imported model, one of the data that it is shown."""
+    if "imported" not in manifest:
+        if sets:
+            raise WmzooError(f"--sets: {run} was trained here and is tested on its own sets; leave --sets out.")
+        return manifest
+    if not (corpus and sets):
+        raise WmzooError(f"{run}: was imported, without data; add --corpus FILE and --sets, such as hopper/medium.")
+    return borrow(model, corpus, tuple(sets))
 
 
 def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: Sequence[str]) -> Any:
