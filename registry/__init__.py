@@ -4,8 +4,8 @@ A part is ``registry/<kind>/<name>.py``. Looking it up imports that file alone; 
 broken part hides no other. In the file: a module docstring (its first line is the summary; ``Paper:`` and
 ``Status:`` lines are shown by ``wmzoo ls``), a frozen keyword-only dataclass ``Config`` made of
 :func:`wmzoo.recipe.setting` fields, optionally ``PRESETS`` (named sizes) and ``OFFICIAL`` (settings as a paper's
-released code has them), and the module itself, a class whose name is the file's without underscores, in any case
-(``mlp_ensemble`` holds ``MLPEnsemble``).
+released code has them, ``OFFICIAL_TRAIN`` those of training), and the module itself, a class whose name is the
+file's without underscores, in any case (``mlp_ensemble`` holds ``MLPEnsemble``).
 
 Parts are looked for in this package, then in a ``registry/`` folder of the working directory, then in packages
 that declare an entry point in the group ``wmzoo.registry``. The first one found has the name.
@@ -53,6 +53,7 @@ class Part:
     build: type
     presets: dict[str, dict[str, Any]]
     official: dict[str, Any]
+    official_train: dict[str, Any]
     module_doc: str
 
 
@@ -123,6 +124,7 @@ def find(kind: str, name: str) -> Part:
         build=classes[0],
         presets=getattr(module, "PRESETS", {}),
         official=getattr(module, "OFFICIAL", {}),
+        official_train=getattr(module, "OFFICIAL_TRAIN", {}),
         module_doc=module.__doc__ or "",
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -84,32 +85,32 @@ def _print_part(out: Console, card: registry.Card) -> None:
     if part.presets:
         _print(out, "sizes", ("size", "settings"), [(s, str(v)) for s, v in part.presets.items()])
     if part.official:
-        _print(out, "compat: official changes", COMPAT_COLUMNS, _changes(part))
+        changes = _changes(part.config, part.official)
+        changes += _changes(recipe.TrainConfig, part.official_train, "train.")
+        _print(out, "compat: official changes", COMPAT_COLUMNS, changes)
 
 
 COMPAT_COLUMNS = ("setting", "corrected", "official", "what")
 
 
-def _changes(part: registry.Part, prefix: str = "") -> list[tuple[str, str, str, str]]:
-    """What the switch changes in a part: the settings with both their values."""
-    fields = {field.name: field for field in dataclasses.fields(part.config)}
+def _changes(config: type, official: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """What the switch changes: the settings with both their values."""
+    fields = {field.name: field for field in dataclasses.fields(config)}
     return [
         (prefix + name, str(fields[name].default), str(value), fields[name].metadata["help"])
-        for name, value in part.official.items()
+        for name, value in official.items()
     ]
 
 
 def _print_compat(out: Console) -> None:
     """Print the card of the switch itself."""
     out.print((compat.__doc__ or "") + "\n", markup=False, highlight=False)
-    sections = {"data": recipe.DataConfig, "train": recipe.TrainConfig}
-    rows = []
-    for section, official in compat.SECTIONS.items():
-        fields = {field.name: field for field in dataclasses.fields(sections[section])}
-        for name, value in official.items():
-            rows.append((f"{section}.{name}", str(fields[name].default), str(value), fields[name].metadata["help"]))
+    rows = _changes(recipe.DataConfig, compat.SECTIONS["data"], "data.")
+    rows += _changes(recipe.TrainConfig, compat.SECTIONS["train"], "train.")
     for card in registry.cards():
-        rows += _changes(registry.find(card.kind, card.name), f"{card.name}.")
+        part = registry.find(card.kind, card.name)
+        rows += _changes(part.config, part.official, f"{card.name}.")
+        rows += _changes(recipe.TrainConfig, part.official_train, f"{card.name}: train.")
     _print(out, "settings", COMPAT_COLUMNS, rows)
     behaviour = [(name, *both) for name, both in compat.BEHAVIOUR.items()]
     _print(out, "behaviour", ("of", "corrected", "official"), behaviour)

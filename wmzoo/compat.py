@@ -1,9 +1,9 @@
 """Official or corrected: what the switch ``compat`` of a recipe changes, in one place.
 
 ``corrected``, the default, follows the paper (Yin et al. 2025) and repairs what the released code does by mistake.
-``official`` does what the released code does. Each part lists its own settings in ``OFFICIAL``; those of the other
-sections, and what no setting governs, are listed here. A setting that a recipe states itself is left as stated, and
-:func:`label` says so in every result.
+``official`` does what the released code does. Each part lists its own settings in ``OFFICIAL``, and those of training
+in ``OFFICIAL_TRAIN``; the other sections', and what no setting governs, are listed here. A setting that a recipe
+states itself is left as stated, and :func:`label` says so in every result.
 """
 
 from __future__ import annotations
@@ -71,27 +71,41 @@ def label(recipe: Recipe) -> str:
     return f"{OFFICIAL} but {', '.join(other)}" if other else OFFICIAL
 
 
-def without(model: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``model`` section less its official settings, so that ``compat`` decides on them again."""
+def inherited(model: Mapping[str, Any], switch: str) -> dict[str, Any]:
+    """The ``model`` section of a checkpoint for a recipe that starts from it, so that ``compat`` decides again.
+
+    Args:
+        model: the checkpoint's.
+        switch: the recipe's ``compat``. Official fine-tuning scales, clips and pads otherwise than pre-training, so all
+            that the switch governs is left out; corrected training keeps what pre-training did.
+    """
     made = copy.deepcopy(dict(model))
     for path, official in _governed({"model": made}):
         if path.startswith("model."):
             group = made[path.removeprefix("model.")]
-            for key in [key for key, value in official.items() if group.get(key) == value]:
-                del group[key]
+            for key, value in official.items():
+                if switch == OFFICIAL or group.get(key) == value:
+                    group.pop(key, None)
     return made
 
 
 def _governed(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The sections and parts of a recipe that the switch changes, with their official settings."""
-    yield from SECTIONS.items()
+    sections = {name: dict(settings) for name, settings in SECTIONS.items()}
+    for path, part in _parts(values):
+        sections["train"] |= part.official_train
+        if part.official:
+            yield path, part.official
+    yield from sections.items()
+
+
+def _parts(values: Mapping[str, Any]) -> Iterator[tuple[str, registry.Part]]:
+    """The parts that a recipe names."""
     for path, kind in KINDS.items():
         outer, _, last = path.rpartition(".")
         group = values.get(outer, {}) if outer else values
         name = (group.get(last) or {}).get("name") if isinstance(group, Mapping) else None
         try:
-            part = registry.find(kind, name or "")
+            yield path, registry.find(kind, name or "")
         except WmzooError:
             continue  # an unknown name is reported where the part is built
-        if part.official:
-            yield path, part.official

@@ -408,7 +408,8 @@ def _inherited(values: dict[str, Any], place: str) -> dict[str, Any]:
     if "model" in values:
         return values
     data = {"window": parent["data"]["window"], **(values.get("data") or {})}
-    return {"compat": parent["compat"], **values, "model": compat.without(parent["model"]), "data": data}
+    switch = values.get("compat", parent["compat"])
+    return {**values, "compat": switch, "model": compat.inherited(parent["model"], switch), "data": data}
 
 
 def combination_problems(recipe: Recipe) -> list[tuple[str, str]]:

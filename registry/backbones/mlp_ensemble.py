@@ -46,7 +46,8 @@ class Config(BackboneConfig):
             yield "decay", f"{self.layers} hidden layers and the output need {self.layers + 1} numbers, or none at all."
 
 
-OFFICIAL = {"decay": [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4]}
+OFFICIAL = {"decay": [2.5e-5, 5e-5, 7.5e-5, 7.5e-5, 1e-4], "pad": 0.0}
+OFFICIAL_TRAIN = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "constant", "warmup": 0, "clip": None}
 
 
 PRESETS = {

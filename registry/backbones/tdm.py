@@ -28,7 +28,7 @@ class Config(TransformerConfig):
     pad_to: int = setting(1, "windows are padded to a multiple of this, 31 in the released pre-training", low=1)
 
 
-OFFICIAL = {**TRANSFORMER, "variate_embedding": False, "shifted_padding": True, "padded_variates": True}
+OFFICIAL = {**TRANSFORMER, "variate_embedding": False, "shifted_padding": True, "padded_variates": True, "pad_to": 1}
 
 
 PRESETS = {

@@ -21,6 +21,9 @@ class Config:
     units: str = setting("deviations", "training deviations, or the training range", choices=("deviations", "range"))
 
 
+OFFICIAL = {"units": "deviations"}
+
+
 class Continuous(nn.Module):
     """Turns ``[B, T, M]`` values into ``[B, T, M, 1]`` scalars."""
 
