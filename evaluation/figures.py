@@ -16,13 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from wmzoo.evaluation.cells import IN
+from wmzoo.evaluation.cells import IN, OUT
 from wmzoo.evaluation.entries import FLOOR, Entry, focus
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 GREYS = ("#B5B5B5", "#8F8F8F", "#6B6B6B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 UNIT = "mean absolute error (training std)"
+LEVELS = {IN: "level trained on", OUT: "levels not trained on"}
 
 
 def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) -> None:
@@ -64,8 +65,7 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
-    levels = "level trained on" if where == IN else "levels not trained on"
-    axes.set(xlabel=UNIT, title=f"Next row, {levels}, by variate")
+    axes.set(xlabel=UNIT, title=f"Next row, {LEVELS[where]}, by variate")
     _plain_ticks(axes, "x")
     _grid(axes, "both")
     columns = min(len(entries), 4)
@@ -111,7 +111,7 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
             line = "--" if entry.kind == FLOOR else "-"
             axes.plot(horizons, heights, line, linewidth=1.6, **_marker(entries, i))
     axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=UNIT)
-    axes.set_title("Rollouts to the same rows, level trained on")
+    axes.set_title(f"Rollouts to the same rows, {LEVELS[where]}")
     axes.set_xticks(horizons, [str(k) for k in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())
     _plain_ticks(axes, "y")

@@ -23,7 +23,8 @@ from wmzoo.trajectories import ACTION, REWARD, STATE, Variates
 
 HEADS = 4  # no array tells how many; all released models have four
 PADDED = (90, 30)  # states and actions of the padded ensemble
-FOUND = {"trajworld": "embed_proj/kernel", "tdm": "embed_proj/kernel", "mlp_ensemble": "output_layer/weight"}
+SIGNS = {"mlp_ensemble": "output_layer/weight", "trajworld": "embed_variate/embedding", "tdm": "embed_proj/kernel"}
+"""An array by which each kind of model is known; the first that a file holds counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,9 @@ def import_file(path: Path, kind: str, out: Path, told: Told = Told(), overrides
         raise WmzooError(f"{out}: holds a model already; choose another folder, or delete this one.")
     tree = pickles.read(path)
     arrays = names.flatten(_group(_group(tree, "params", path), "params", path))
-    if FOUND[kind] not in arrays:
-        other = next((k for k, name in FOUND.items() if name in arrays), None)
-        raise WmzooError(f"{path}: no {kind}: lacks {FOUND[kind]}{f'; import it --as {other}' if other else ''}.")
+    looks = next((k for k, name in SIGNS.items() if name in arrays), kind)
+    if looks != kind:
+        raise WmzooError(f"{path}: holds {SIGNS[looks]}, so it is no {kind}; import it --as {looks}.")
     read = _read_ensemble if kind == "mlp_ensemble" else _read_transformer
     values, variates, elites = read(path, kind, tree, arrays, told)
     recipe = check(override(Source(values, {}), _flat(parse_overrides(overrides)), "command line"))
@@ -240,6 +241,7 @@ def _write(model: WorldModel, source: Path, out: Path) -> Path:
     parameters = sum(p.numel() for p in model.parameters())
     manifest = {"corpus": "", "sha256": digest, "settings": {}, "sets": {}, "imported": source.name}
     about = {"recipe_hash": recipe.hash, "manifest_hash": digest, "step": 0, "imported": source.name}
+    tracking.client(recipe.tracking.uri)  # before anything is written
     checkpoint.save(out / checkpoint.BEST, model, {}, about)
     with replacing(out / "recipe.yaml") as partial:
         partial.write_text(recipe.to_yaml())

@@ -114,13 +114,13 @@ def _feed(theirs: str, dense: tuple[int, int], norm: str, ours: str) -> Iterator
 
 
 def flatten(tree: Tree, prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays of nested dictionaries by path, such as ``head/bias``; anything else is left out."""
+    """The leaves of nested dictionaries by path, such as ``head/bias``, all as arrays."""
     found: dict[str, np.ndarray] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
             found |= flatten(value, f"{prefix}{key}/")
-        elif isinstance(value, np.ndarray):
-            found[f"{prefix}{key}"] = value
+        else:
+            found[f"{prefix}{key}"] = np.asarray(value)
     return found
 
 
@@ -145,14 +145,16 @@ def check(found: dict[str, np.ndarray], expected: dict[str, tuple[int, ...]], pa
         path: of the file, to name it.
 
     Raises:
-        WmzooError: one problem for each array that is missing, extra or of another shape or type.
+        WmzooError: with the arrays that are missing, that are extra, and that are of another shape or type.
     """
-    problems = [f"{path}: lacks {name} {list(shape)}." for name, shape in expected.items() if name not in found]
-    problems += [f"{path}: holds {name}, which the model has not." for name in found if name not in expected]
-    for name, shape in expected.items():
-        if name in found and found[name].shape != shape:
-            problems.append(f"{path}: {name} is {list(found[name].shape)}, but {list(shape)} fits the others.")
-        elif name in found and found[name].dtype != np.float32:
-            problems.append(f"{path}: {name} is {found[name].dtype}, not float32.")
+    missing = [f"{name} {list(shape)}" for name, shape in expected.items() if name not in found]
+    extra = [name for name in found if name not in expected]
+    both = {name: (found[name], shape) for name, shape in expected.items() if name in found}
+    other = [
+        f"{n} is {list(array.shape)}, not {list(shape)}" for n, (array, shape) in both.items() if array.shape != shape
+    ]
+    other += [f"{n} is {array.dtype}, not float32" for n, (array, _) in both.items() if array.dtype != np.float32]
+    listed = {"lacks": missing, "holds what the model has not:": extra, "does not fit:": other}
+    problems = [f"{path}: {what} {', '.join(arrays)}." for what, arrays in listed.items() if arrays]
     if problems:
         raise WmzooError(*problems)

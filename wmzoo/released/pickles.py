@@ -49,7 +49,8 @@ def read(path: Path) -> Tree:
     except OSError as error:
         raise WmzooError(f"{path}: can't be read ({error.strerror}); name an existing file.") from error
     except DAMAGE as error:
-        raise WmzooError(f"{path}: not a pickle of arrays: {error or 'it ends too early'}.") from error
+        reason = str(error).partition("\n")[0].rstrip(".,") or "it ends too early"
+        raise WmzooError(f"{path}: not a pickle of arrays: {reason}.") from error
     if not isinstance(tree, dict):
         raise WmzooError(f"{path}: holds {_kind(tree)}, not a dictionary of arrays.")
     return tree
