@@ -12,6 +12,7 @@ from rich.table import Table
 
 from wmzoo import compat, evaluation, recipe, registry
 from wmzoo.collect.environments import ENVIRONMENTS
+from wmzoo.data import sources
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import console
 
@@ -24,6 +25,7 @@ def print_list() -> None:
         _print(out, kind, ("name", "status", "what", "paper"), [(c.name, c.status, c.summary, c.paper) for c in found])
     _print(out, "recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.names().items()])
     _print(out, "data recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.data_names().items()])
+    _print(out, "formats to import", ("name", "what"), list(sources.formats().items()))
     _print(out, "environments", ("name", "what"), [(n, e.summary) for n, e in ENVIRONMENTS.items()])
     _print(out, "protocols", ("name", "what"), list(evaluation.protocols().items()))
     corpora = [(str(p), f"{p.stat().st_size / 1e6:.1f} MB") for p in sorted(Path("corpora").glob("**/*.h5"))]

@@ -115,6 +115,11 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         "settings", nargs="*", default=[], metavar="k=v", help="settings of the recipe, such as steps=1000"
     )
     collect.add_argument("--quiet", action="store_true", help="no progress bar")
+    fetch = _add(verbs, "import", _data_import, "read foreign trajectory files into a corpus; goes on where it stopped")
+    fetch.add_argument("format", help="such as d4rl; `wmzoo ls` lists them")
+    fetch.add_argument("paths", nargs="+", metavar="path|k=v", help="files and folders; settings, such as level=medium")
+    fetch.add_argument("--to", type=Path, required=True, help="the corpus to make, such as corpora/d4rl")
+    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
     info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
@@ -224,6 +229,17 @@ def _data_collect(options: argparse.Namespace) -> None:
     from wmzoo.collect import collector
 
     path = collector.collect(collector.read(options.recipe, options.settings), quiet=options.quiet)
+    print(f"{path}\nNext: wmzoo data info {path}")
+
+
+def _data_import(options: argparse.Namespace) -> None:
+    from wmzoo.data import importing
+
+    settings = [text for text in options.paths if "=" in text and not Path(text).exists()]
+    paths = [Path(text) for text in options.paths if text not in settings]
+    if not paths:
+        raise WmzooError("command line: no files; name at least one file or folder.")
+    path = importing.import_files(options.format, paths, options.to, settings, options.quiet)
     print(f"{path}\nNext: wmzoo data info {path}")
 
 

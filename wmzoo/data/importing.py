@@ -1,0 +1,233 @@
+"""``wmzoo data import``: foreign files into a corpus, file by file, in bounded memory, resumed after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from wmzoo.data import sources
+from wmzoo.data.recordings import Recording, Skipped, fault
+from wmzoo.data.store import EPISODE, TrajectorySet, digest, open_corpus, write_corpus
+from wmzoo.errors import WmzooError
+from wmzoo.files import read_json, write_json
+from wmzoo.progress import bar, console
+from wmzoo.recipe import build_config, parse_overrides, setting
+from wmzoo.trajectories import episode_rows
+
+DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, EOFError, OverflowError,
+          MemoryError, RecursionError, NotImplementedError, zipfile.BadZipFile, struct.error, zlib.error)  # fmt: skip
+SHOWN = 8  # reasons printed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What files may not tell of themselves."""
+
+    environment: str = setting("", "name of the environment of all files, in place of their own")
+    level: str = setting("", "level of behaviour of all files, in place of their own")
+
+
+def import_files(
+    form: str, paths: Sequence[Path], to: Path, overrides: Sequence[str] = (), quiet: bool = False
+) -> Path:
+    """Read foreign files into a corpus.
+
+    What can't be used, an episode or a whole file, is left out and reported; what an earlier call read before it was
+    stopped is not read again.
+
+    Args:
+        form: name of a reader, such as ``d4rl``.
+        paths: files and folders.
+        to: the corpus; ``.h5`` is added to a path without an ending.
+        overrides: ``key=value`` settings.
+        quiet: print nothing but errors.
+
+    Returns:
+        The corpus's path.
+
+    Raises:
+        WmzooError: no such format or file, nothing that can be used, or a corpus of other files there.
+    """
+    reader, config = sources.find(form), _config(overrides)
+    target = to if to.suffix else to.with_suffix(".h5")
+    found = _files(reader, form, paths)
+    about = {"imported": form, "settings": vars(config), "files": [_identity(path) for path in found]}
+    if target.exists():
+        _require_same(target, about)
+        if not quiet:
+            console().print(f"{target}: these files are there already; nothing to do.", highlight=False)
+        return target
+    spool = Spool(target.with_name(target.name + ".parts"), about)
+    with bar(f"import {form}", len(found), quiet=quiet, unit="files") as report:
+        for index, path in enumerate(found):
+            if index >= spool.done:
+                spool.add(_recordings(reader, path, config))
+            report(index + 1, path.name)
+    if not spool.sets:
+        spool.remove()
+        raise WmzooError(*_told(form, spool.skipped, f"{form}: none of {len(found)} files holds an episode to use"))
+    write_corpus(target, spool.joined(), {**about, "skipped": spool.skipped})
+    spool.remove()
+    if not quiet:
+        for line in _told(form, spool.skipped, f"{len(spool.skipped)} left out") if spool.skipped else ():
+            console().print(line, highlight=False, markup=False, soft_wrap=True)
+    return target
+
+
+def _config(overrides: Sequence[str]) -> Config:
+    problems: list[str] = []
+    made = build_config(
+        Config, parse_overrides(overrides), "", lambda path, text: problems.append(f"command line: {path}: {text}")
+    )
+    if problems:
+        raise WmzooError(*problems)
+    return made
+
+
+def _files(reader: ModuleType, form: str, paths: Sequence[Path]) -> list[Path]:
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise WmzooError(*(f"{path}: no such file or folder." for path in missing))
+    found = list(dict.fromkeys(file for path in paths for file in reader.files(path)))
+    if not found:
+        raise WmzooError(f"{', '.join(map(str, paths))}: no files of the format {form} there; see `wmzoo ls`.")
+    return found
+
+
+def _identity(path: Path) -> list[Any]:
+    """What tells a file from another one of its name."""
+    stat = path.stat()
+    return [str(path), stat.st_size, int(stat.st_mtime)]
+
+
+def _require_same(target: Path, about: dict[str, Any]) -> None:
+    there = open_corpus(target).about
+    if any(there.get(key) != value for key, value in json.loads(json.dumps(about)).items()):
+        raise WmzooError(f"{target}: holds another corpus; choose another place by --to, or delete it.")
+
+
+def _told(form: str, skipped: Sequence[Sequence[str]], title: str) -> list[str]:
+    """What was left out, in lines; the first few of many."""
+    lines = [f"  {place}: {reason}" for place, reason in skipped[:SHOWN]]
+    more = [f"  and {len(skipped) - SHOWN} more, listed in the corpus"] if len(skipped) > SHOWN else []
+    return ["\n".join([f"{title}:", *lines, *more])]
+
+
+def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Recording | Skipped]:
+    """The usable episodes of a file; a file that breaks off is left out from there on, with the reason."""
+    index = 0
+    try:
+        for item in reader.read(path):
+            if isinstance(item, Recording):
+                changes = {name: value for name, value in vars(config).items() if value}
+                item = dataclasses.replace(item, **changes)
+                reason = fault(item)
+                yield Skipped(f"{path}, episode {index}", reason) if reason else item
+            else:
+                yield item
+            index += 1
+    except DAMAGE as error:
+        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        yield Skipped(str(path), f"can't be read from episode {index} on ({reason})")
+
+
+class Spool:
+    """Rows on their way into a corpus: one growing file a set, and a journal of the source files that are through.
+
+    Args:
+        folder: is made, or taken up where an earlier call left it.
+        about: what is imported; the spool of anything else is thrown away.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]):
+        self.folder, self.journal = folder, folder / "journal.json"
+        self.about = json.loads(json.dumps(about))
+        self.sets: dict[str, dict[str, Any]] = {}
+        self.skipped: list[list[str]] = []
+        self.done = 0
+        self._open()
+
+    def _open(self) -> None:
+        """Go on from the journal; what was written after it is cut off."""
+        if self.journal.is_file():
+            kept = read_json(self.journal)
+            if kept["about"] == self.about:
+                self.sets, self.skipped, self.done = kept["sets"], kept["skipped"], kept["done"]
+                return
+        self.remove()
+        try:
+            self.folder.mkdir(parents=True)
+        except OSError as error:
+            raise WmzooError(
+                f"{self.folder}: can't be made ({error.strerror}); choose another place by --to."
+            ) from error
+
+    def add(self, recordings: Iterator[Recording | Skipped]) -> None:
+        """Take in one source file and note in the journal that it is through."""
+        for item in recordings:
+            if isinstance(item, Skipped):
+                self.skipped.append([item.place, item.reason])
+            else:
+                self._append(item)
+        self.done += 1
+        write_json(self.journal, {k: getattr(self, k) for k in ("about", "sets", "skipped", "done")})
+
+    def _append(self, item: Recording) -> None:
+        key = f"{_safe(item.environment)}/{_safe(item.level)}"
+        states = item.episode.observations.shape[1]
+        new = {"names": list(item.names), "states": states, "dt": item.dt, "file": str(len(self.sets)), "lengths": [],
+               "episodes": []}  # fmt: skip
+        about = self.sets.setdefault(key, new)
+        if (about["names"], about["states"]) != (new["names"], new["states"]):
+            self.skipped.append([key, f"an episode with other columns than the first ({len(item.names)} variates)"])
+            return
+        rows = episode_rows(item.episode).astype("<f4")
+        with (self.folder / about["file"]).open("r+b" if about["lengths"] else "wb") as file:
+            file.seek(sum(about["lengths"]) * len(about["names"]) * 4)
+            file.truncate()
+            file.write(rows.tobytes())
+        about["lengths"].append(len(rows))
+        episode = item.episode
+        about["episodes"].append([float(episode.rewards.sum()), episode.terminated, episode.truncated])
+
+    def joined(self) -> Iterator[TrajectorySet]:
+        """The sets, their rows mapped from the spool."""
+        for key, about in self.sets.items():
+            environment, level = key.split("/")
+            lengths, width = about["lengths"], len(about["names"])
+            data = np.memmap(self.folder / about["file"], "<f4", "r", 0, (sum(lengths), width))
+            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
+            episodes = np.array([(*record, -1, -1) for record in about["episodes"]], EPISODE)
+            mean = float(episodes["return"].mean())
+            yield TrajectorySet(
+                environment=environment,
+                level=level,
+                names=tuple(about["names"]),
+                states=about["states"],
+                dt=about["dt"],
+                data=data,
+                offsets=offsets,
+                episodes=episodes,
+                about={"imported": self.about["imported"], "return_mean": round(mean, 2), "episodes": len(lengths)},
+                sha256=digest(data, offsets),
+            )
+
+    def remove(self) -> None:
+        """Throw the spool away."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _safe(name: str) -> str:
+    """A name that can be a part of a set's key."""
+    return name.replace("/", "-").strip(". ") or "unnamed"
