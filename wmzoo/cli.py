@@ -118,6 +118,7 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     fetch = _add(verbs, "import", _data_import, "read foreign trajectory files into a corpus; goes on where it stopped")
     fetch.add_argument("format", help="such as d4rl; `wmzoo ls` lists them")
     fetch.add_argument("paths", nargs="+", metavar="path|k=v", help="files and folders; settings, such as level=medium")
+    fetch.set_defaults(settings=[])  # those behind options land here
     fetch.add_argument("--to", type=Path, required=True, help="the corpus to make, such as corpora/d4rl")
     fetch.add_argument("--quiet", action="store_true", help="no progress bar")
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
@@ -239,6 +240,7 @@ def _data_import(options: argparse.Namespace) -> None:
     paths = [Path(text) for text in options.paths if text not in settings]
     if not paths:
         raise WmzooError("command line: no files; name at least one file or folder.")
+    settings += options.settings
     path = importing.import_files(options.format, paths, options.to, settings, options.quiet)
     print(f"{path}\nNext: wmzoo data info {path}")
 

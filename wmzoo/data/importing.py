@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,10 @@ from wmzoo.progress import bar, console
 from wmzoo.recipe import build_config, parse_overrides, setting
 from wmzoo.trajectories import episode_rows
 
+# What the libraries make of damaged files, NumPy's reader of headers among them.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, EOFError, OverflowError,
-          MemoryError, RecursionError, NotImplementedError, zipfile.BadZipFile, struct.error, zlib.error)  # fmt: skip
+          MemoryError, SyntaxError, zipfile.BadZipFile, struct.error, tokenize.TokenError,
+          zlib.error)  # fmt: skip
 SHOWN = 8  # reasons printed
 
 

@@ -36,6 +36,9 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
         for start, stop in boundaries(np.append(begins[1:], True)):
             rows = slice(start, stop)
             states, actions, rewards = (file[name][rows][::-1] for name in ("obs", "actions", "rewards"))
+            if not np.array_equal(file["next_obs"][rows][::-1][:-1], states[1:]):
+                yield Skipped(f"{path}, row {start}", "its next states are not the states that follow")
+                continue
             over = bool(file["terminals"][start].reshape(-1)[0])
             episode = followed(states, actions, rewards, file["next_obs"][start], over, not over)
             yield Recording(

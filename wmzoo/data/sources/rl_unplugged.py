@@ -11,7 +11,7 @@ import gzip
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -64,14 +64,18 @@ def _rows(values: np.ndarray, steps: int) -> np.ndarray:
 def _examples(path: Path) -> Iterator[dict[str, np.ndarray]]:
     with path.open("rb") as raw:
         zipped = raw.read(2) == b"\x1f\x8b"
+    if zipped:  # its checksum comes last, so it is read through once before anything in it is believed
+        with gzip.open(path, "rb") as file:
+            while file.read(1 << 20):
+                pass
     with gzip.open(path, "rb") if zipped else path.open("rb") as file:
         while header := file.read(12):  # length, and its checksum
             (length,) = struct.unpack("<Q", header[:8])
             yield _example(_exactly(file, length))
-            _exactly(file, 4)  # checksum; gzip has its own
+            _exactly(file, 4)  # the record's own checksum
 
 
-def _exactly(file: IO[bytes], length: int) -> bytes:
+def _exactly(file: BinaryIO | gzip.GzipFile, length: int) -> bytes:
     data = file.read(length) if length < LONGEST else b""
     if len(data) != length:
         raise ValueError("a record is cut short")

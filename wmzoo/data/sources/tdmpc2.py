@@ -142,7 +142,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         if inside is None:
             raise ValueError("not a PyTorch archive")
         with archive.open(inside) as file:
-            tree = _Reader(file).load()
+            try:
+                tree = _Reader(file).load()
+            except pickle.UnpicklingError as error:
+                raise ValueError(str(error)) from error
         root = inside.removesuffix("data.pkl")
         found = dict(_tensors(tree))
         return {name: _mapped(path, archive.getinfo(f"{root}data/{t.storage.key}"), t) for name, t in found.items()}
@@ -165,6 +168,10 @@ def _mapped(path: Path, entry: zipfile.ZipInfo, tensor: _Tensor) -> np.ndarray:
     """A tensor as an array over the bytes of an uncompressed entry."""
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError("a compressed tensor")
+    # Read through the map below, its numbers would escape the archive's own check.
+    with zipfile.ZipFile(path) as archive, archive.open(entry) as content:
+        while content.read(1 << 24):
+            pass
     with path.open("rb") as file:
         file.seek(entry.header_offset + 26)  # lengths of the name and of the extra field, which differ from the index's
         name, extra = struct.unpack("<HH", file.read(4))
