@@ -124,6 +124,22 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
     info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
+    check = _add(verbs, "check", _data_check, "read a whole corpus and say what is wrong with it")
+    check.add_argument("corpus")
+    part = _add(verbs, "subset", _data_subset, "copy a part of a corpus")
+    part.add_argument("corpus")
+    part.add_argument(
+        "settings", nargs="*", default=[], metavar="k=v", help="fraction=0.1, include=[...], exclude=[...]"
+    )
+    part.add_argument("--to", type=Path, required=True, help="the corpus to make")
+    export = _add(verbs, "export", _data_export, "write sets of a corpus as Minari data sets")
+    export.add_argument("corpus")
+    export.add_argument("--as", dest="form", required=True, help="minari")
+    export.add_argument("--to", type=Path, required=True, help="folder, for MINARI_DATASETS_PATH")
+    export.add_argument(
+        "--sets", action="append", default=[], help="patterns of sets, such as hopper/*; all if left out"
+    )
+    export.add_argument("--quiet", action="store_true", help="no progress bar")
     policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
     policies.add_argument("environment")
     policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
@@ -249,6 +265,26 @@ def _data_info(options: argparse.Namespace) -> None:
     from wmzoo.data import info
 
     info.print_info(options.corpus, variates=options.variates)
+
+
+def _data_check(options: argparse.Namespace) -> None:
+    from wmzoo.data import info
+
+    info.check_corpus(options.corpus)
+
+
+def _data_subset(options: argparse.Namespace) -> None:
+    from wmzoo.data import subset
+
+    path = subset.subset(options.corpus, options.to, options.settings)
+    print(f"{path}\nNext: wmzoo data info {path}")
+
+
+def _data_export(options: argparse.Namespace) -> None:
+    from wmzoo.data import exporting
+
+    for folder in exporting.export(options.corpus, options.form, options.to, options.sets or ("*",), options.quiet):
+        print(folder)
 
 
 def _data_policies(options: argparse.Namespace) -> None:

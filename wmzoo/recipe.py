@@ -93,6 +93,8 @@ class DataConfig:
 
     corpus: str = setting(help="path of an HDF5 corpus")
     environments: tuple[str, ...] = setting(help="sets of the corpus, environment/level; * matches any")
+    exclude: tuple[str, ...] = setting((), "sets to leave out of those")
+    fraction: float = setting(1.0, "share of the training episodes of each set; one at least", low=0.0, high=1.0)
     weights: dict[str, float] = setting({}, "how often each set is drawn, relative to 1", low=0.0)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
     widen: float = setting(0.0, "added to each variate's training range at both ends", unit="physical", low=0.0)

@@ -12,8 +12,9 @@ import numpy as np
 
 from wmzoo.data.splits import Split, manifest, merge_variates, split
 from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
+from wmzoo.data.subset import choose_episodes, choose_sets
 from wmzoo.data.windows import Sampler, every_window
-from wmzoo.errors import WmzooError, nearest
+from wmzoo.errors import WmzooError
 from wmzoo.recipe import Recipe
 from wmzoo.trajectories import Variates
 
@@ -64,11 +65,11 @@ def prepare(recipe: Recipe) -> RunData:
         WmzooError: the corpus or a set is missing, damaged or too small, or holds NaN or infinite values.
     """
     corpus = open_corpus(recipe.data.corpus)
-    items = choose(corpus, recipe.data.environments)
+    items = choose_sets(corpus, recipe.data.environments, recipe.data.exclude, "data.environments")
     settings = recipe.data.split
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
-    parts = [split(item, seed=settings.seed, validation=settings.validation, test=settings.test) for item in items]
+    parts = [_split(item, recipe) for item in items]
     named: dict[str, list[tuple[TrajectorySet, Split]]] = {}
     for item, part in zip(items, parts, strict=True):
         named.setdefault(item.environment, []).append((item, part))
@@ -79,6 +80,14 @@ def prepare(recipe: Recipe) -> RunData:
         variates={name: merge_variates(pairs, recipe.data.widen) for name, pairs in named.items()},
         manifest=manifest(corpus, dict(zip((i.key for i in items), parts, strict=True)), vars(settings)),
     )
+
+
+def _split(item: TrajectorySet, recipe: Recipe) -> Split:
+    """The split of a set, with the share of its training episodes that is asked for."""
+    settings = recipe.data.split
+    whole = split(item, seed=settings.seed, validation=settings.validation, test=settings.test)
+    train = choose_episodes(item.key, whole.train, recipe.data.fraction, settings.seed)
+    return dataclasses.replace(whole, train=train)
 
 
 def borrow(model: WorldModel, corpus: str, sets: tuple[str, ...]) -> dict[str, Any]:
@@ -119,20 +128,6 @@ def _with_ranges(name: str, measured: Variates, own: Variates) -> Variates:
     if known.all():
         return dataclasses.replace(measured, low=own.low, high=own.high)
     return dataclasses.replace(measured, mean=own.mean, std=own.std)
-
-
-def choose(corpus: Corpus, patterns: tuple[str, ...]) -> list[TrajectorySet]:
-    """The sets of a corpus that match any of the patterns, in the corpus's order.
-
-    Raises:
-        WmzooError: a pattern matches nothing.
-    """
-    for pattern in patterns:
-        if not fnmatch.filter(corpus.sets, pattern):
-            raise WmzooError(
-                f'data.environments: nothing in {corpus.path} matches "{pattern}". {nearest(pattern, corpus.sets)}'
-            )
-    return [item for key, item in corpus.sets.items() if any(fnmatch.fnmatch(key, p) for p in patterns)]
 
 
 def _weight(recipe: Recipe, key: str) -> float:

@@ -35,6 +35,24 @@ def print_info(path: str, variates: bool = False) -> None:
     out.print("\n".join(["problems:", *found]) if found else "no problems found", highlight=False, markup=False)
 
 
+def check_corpus(path: str) -> None:
+    """Read a whole corpus and say what is wrong with it.
+
+    Args:
+        path: of the corpus.
+
+    Raises:
+        WmzooError: with every problem found, each with its remedy.
+    """
+    corpus = open_corpus(path)
+    found = [f"{corpus.path}: {problem}" for item in corpus.sets.values() for problem in problems(item)]
+    found += [f"{corpus.path}: {problem}" for problem in shared_episodes(corpus)]
+    if found:
+        raise WmzooError(*found)
+    steps = sum(len(item.data) - len(item.lengths) for item in corpus.sets.values())
+    console().print(f"{corpus.path}: {len(corpus.sets)} sets, {steps:,} steps, no problems found", highlight=False)
+
+
 def _sets(corpus: Corpus) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (
@@ -120,8 +138,28 @@ def problems(item: TrajectorySet) -> Iterator[str]:
     constant = np.asarray(item.names)[item.data.max(0) == item.data.min(0)]
     if len(constant):
         yield f"{item.key}: never changes: {_few(constant)}; it carries no information."
+    yield from _outliers(item)
     if digest(item.data, item.offsets) != item.sha256:
         yield f"{item.key}: its rows are not those that were written (SHA-256 differs); collect it again."
+
+
+FAR = 50.0
+"""Distance from the middle half of the values, in its widths, from which on a few values are outliers."""
+
+
+def _outliers(item: TrajectorySet) -> Iterator[str]:
+    """Variates in which a few values are so far out that they would stretch the range for all others."""
+    lower, upper = np.nanquantile(item.data, [0.25, 0.75], axis=0)
+    width = np.where(upper > lower, upper - lower, np.inf)
+    far = (item.data < lower - FAR * width) | (item.data > upper + FAR * width)
+    rare = far.any(0) & (far.mean(0) < 1e-2)
+    if rare.any():
+        names = np.asarray(item.names)[rare]
+        episodes = np.searchsorted(item.offsets, np.flatnonzero(far[:, rare].any(1)), "right") - 1
+        yield (
+            f"{item.key}: {int(far[:, rare].sum())} values of {_few(names)} lie {FAR:.0f} times the middle half's "
+            f"width away (episodes {_few(np.unique(episodes))}) and stretch the range; look at them or leave them out."
+        )
 
 
 def shared_episodes(corpus: Corpus) -> list[str]:

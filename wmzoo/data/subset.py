@@ -1,0 +1,115 @@
+"""Parts of a corpus: copied by ``wmzoo data subset``, or trained on without a copy by a recipe's ``data.fraction``."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wmzoo.data.store import Corpus, TrajectorySet, make_set, open_corpus, write_corpus
+from wmzoo.errors import WmzooError, nearest
+from wmzoo.recipe import build_config, parse_overrides, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which part of a corpus."""
+
+    fraction: float = setting(1.0, "share of the episodes of each set", low=0.0, high=1.0)
+    least: int = setting(8, "episodes that a set keeps at least, if it has them", low=1)
+    include: tuple[str, ...] = setting(("*",), "sets to keep, environment/level; * matches any")
+    exclude: tuple[str, ...] = setting((), "sets to leave out of those")
+    seed: int = setting(0, "of the choice of episodes", low=0)
+
+
+def choose_sets(corpus: Corpus, include: Sequence[str], exclude: Sequence[str], place: str) -> list[TrajectorySet]:
+    """The sets that match any pattern of ``include`` and none of ``exclude``, in the corpus's order.
+
+    Args:
+        corpus: opened.
+        include, exclude: patterns of ``environment/level``.
+        place: what to call the patterns in a message.
+
+    Raises:
+        WmzooError: a pattern matches nothing, or nothing is left.
+    """
+    for pattern in (*include, *exclude):
+        if not fnmatch.filter(corpus.sets, pattern):
+            raise WmzooError(f'{place}: nothing in {corpus.path} matches "{pattern}". {nearest(pattern, corpus.sets)}')
+    kept = [key for key in corpus.sets if any(fnmatch.fnmatch(key, pattern) for pattern in include)]
+    kept = [key for key in kept if not any(fnmatch.fnmatch(key, pattern) for pattern in exclude)]
+    if not kept:
+        raise WmzooError(f"{place}: what is excluded leaves nothing of {corpus.path}; exclude less.")
+    return [corpus.sets[key] for key in kept]
+
+
+def choose_episodes(key: str, episodes: np.ndarray, fraction: float, seed: int, least: int = 1) -> np.ndarray:
+    """A random share of some episodes, sorted; a smaller share is a part of a larger one.
+
+    Args:
+        key: of the set, so that sets of equal size are not cut alike.
+        episodes: indices to choose from.
+        fraction: share to keep.
+        seed: of the choice.
+        least: episodes to keep at least.
+    """
+    if fraction == 1:
+        return episodes
+    name = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
+    order = np.random.default_rng([seed, name, 1]).permutation(len(episodes))
+    count = max(round(fraction * len(episodes)), min(least, len(episodes)))
+    return np.sort(episodes[order[:count]])
+
+
+def subset(path: str, to: Path, overrides: Sequence[str] = ()) -> Path:
+    """Copy a part of a corpus.
+
+    Args:
+        path: of the corpus.
+        to: of the new one; ``.h5`` is added to a path without an ending.
+        overrides: ``key=value`` settings, see :class:`Config`.
+
+    Returns:
+        The new corpus's path.
+
+    Raises:
+        WmzooError: a wrong setting, a corpus that can't be read, or a file that is there already.
+    """
+    problems: list[str] = []
+    config = build_config(
+        Config, parse_overrides(overrides), "", lambda key, text: problems.append(f"command line: {key}: {text}")
+    )
+    if problems:
+        raise WmzooError(*problems)
+    corpus, target = open_corpus(path), to if to.suffix else to.with_suffix(".h5")
+    if target.exists():
+        raise WmzooError(f"{target}: is there already; choose another place by --to, or delete it.")
+    items = choose_sets(corpus, config.include, config.exclude, "include, exclude")
+    about = {**corpus.about, "subset": {"of": str(corpus.path), **_plain(config)}}
+    write_corpus(target, _parts(items, config), about)
+    return target
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(config).items()}
+
+
+def _parts(items: Sequence[TrajectorySet], config: Config) -> Iterator[TrajectorySet]:
+    for item in items:
+        everything = np.arange(len(item.lengths))
+        kept = choose_episodes(item.key, everything, config.fraction, config.seed, config.least)
+        yield make_set(
+            item.environment,
+            item.level,
+            item.names,
+            item.states,
+            item.dt,
+            [item.rows(int(e)) for e in kept],
+            item.episodes[kept],
+            {**item.about, "subset_of": item.sha256, "episodes": len(kept)},
+        )
