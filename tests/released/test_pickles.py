@@ -68,9 +68,7 @@ def test_a_pickle_that_would_open_a_file_is_refused(tmp_path):
 )
 def test_any_other_name_is_refused_by_that_name(tmp_path, text, asked):
     (tmp_path / "x.pkl").write_bytes(text)
-    with pytest.raises(
-        WmzooError, match=f"it asks for {asked.replace('.', '[.]')}, which is no array, and was not run"
-    ):
+    with pytest.raises(WmzooError, match=f"it asks for {asked.replace('.', '[.]')}, which is no data, and was not run"):
         pickles.read(tmp_path / "x.pkl")
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import struct
+import time
 import tokenize
 import zipfile
 import zlib
@@ -21,7 +23,7 @@ from wmzoo.data import sources
 from wmzoo.data.recordings import Recording, Skipped, fault
 from wmzoo.data.store import EPISODE, TrajectorySet, digest, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
-from wmzoo.files import read_json, write_json
+from wmzoo.files import read_json, replacing, write_json
 from wmzoo.progress import bar, console
 from wmzoo.recipe import build_config, parse_overrides, setting
 from wmzoo.trajectories import episode_rows
@@ -30,7 +32,9 @@ from wmzoo.trajectories import episode_rows
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, EOFError, OverflowError,
           MemoryError, SyntaxError, zipfile.BadZipFile, struct.error, tokenize.TokenError,
           zlib.error)  # fmt: skip
-SHOWN = 8  # reasons printed
+SHOWN = 8  # reasons printed, and kept in the corpus
+JOURNAL_SECONDS = 2.0  # of reading, the most that a kill can lose
+RECORD = np.dtype([("length", "<i8"), ("episode", EPISODE)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +69,7 @@ def import_files(
     reader, config = sources.find(form), _config(overrides)
     target = to if to.suffix else to.with_suffix(".h5")
     found = _files(reader, form, paths)
-    about = {"imported": form, "settings": vars(config), "files": [_identity(path) for path in found]}
+    about = {"imported": form, "settings": vars(config), "files": len(found), "files_sha256": _identity(found)}
     if target.exists():
         _require_same(target, about)
         if not quiet:
@@ -79,11 +83,14 @@ def import_files(
             report(index + 1, path.name)
     if not spool.sets:
         spool.remove()
-        raise WmzooError(*_told(form, spool.skipped, f"{form}: none of {len(found)} files holds an episode to use"))
-    write_corpus(target, spool.joined(), {**about, "skipped": spool.skipped})
+        raise WmzooError(*_told(spool.skipped, f"{form}: none of {len(found)} files holds an episode to use"))
+    left_out = {"left_out": len(spool.skipped), "skipped": spool.skipped[:SHOWN]}
+    write_corpus(target, spool.joined(), {**about, **left_out})
+    if spool.skipped:
+        _write_skipped(target.with_name(target.name + ".skipped.txt"), spool.skipped)
     spool.remove()
-    if not quiet:
-        for line in _told(form, spool.skipped, f"{len(spool.skipped)} left out") if spool.skipped else ():
+    if spool.skipped and not quiet:
+        for line in _told(spool.skipped, f"{len(spool.skipped)} left out, all listed in {target}.skipped.txt"):
             console().print(line, highlight=False, markup=False, soft_wrap=True)
     return target
 
@@ -108,10 +115,18 @@ def _files(reader: ModuleType, form: str, paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def _identity(path: Path) -> list[Any]:
-    """What tells a file from another one of its name."""
-    stat = path.stat()
-    return [str(path), stat.st_size, int(stat.st_mtime)]
+def _identity(found: Sequence[Path]) -> str:
+    """A hash of the files' names, sizes and times."""
+    sha = hashlib.sha256()
+    for path in found:
+        stat = path.stat()
+        sha.update(f"{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return sha.hexdigest()
+
+
+def _write_skipped(path: Path, skipped: Sequence[Sequence[str]]) -> None:
+    with replacing(path) as partial:
+        partial.write_text("".join(f"{place}\t{reason}\n" for place, reason in skipped))
 
 
 def _require_same(target: Path, about: dict[str, Any]) -> None:
@@ -120,10 +135,10 @@ def _require_same(target: Path, about: dict[str, Any]) -> None:
         raise WmzooError(f"{target}: holds another corpus; choose another place by --to, or delete it.")
 
 
-def _told(form: str, skipped: Sequence[Sequence[str]], title: str) -> list[str]:
+def _told(skipped: Sequence[Sequence[str]], title: str) -> list[str]:
     """What was left out, in lines; the first few of many."""
     lines = [f"  {place}: {reason}" for place, reason in skipped[:SHOWN]]
-    more = [f"  and {len(skipped) - SHOWN} more, listed in the corpus"] if len(skipped) > SHOWN else []
+    more = [f"  and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
     return ["\n".join([f"{title}:", *lines, *more])]
 
 
@@ -146,7 +161,7 @@ def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Reco
 
 
 class Spool:
-    """Rows on their way into a corpus: one growing file a set, and a journal of the source files that are through.
+    """Rows on their way into a corpus: two growing files a set, and a journal of the source files that are through.
 
     Args:
         folder: is made, or taken up where an earlier call left it.
@@ -154,7 +169,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]):
-        self.folder, self.journal = folder, folder / "journal.json"
+        self.folder, self.journal, self.written = folder, folder / "journal.json", 0.0
         self.about = json.loads(json.dumps(about))
         self.sets: dict[str, dict[str, Any]] = {}
         self.skipped: list[list[str]] = []
@@ -162,7 +177,7 @@ class Spool:
         self._open()
 
     def _open(self) -> None:
-        """Go on from the journal; what was written after it is cut off."""
+        """Go on from the journal."""
         if self.journal.is_file():
             kept = read_json(self.journal)
             if kept["about"] == self.about:
@@ -177,42 +192,50 @@ class Spool:
             ) from error
 
     def add(self, recordings: Iterator[Recording | Skipped]) -> None:
-        """Take in one source file and note in the journal that it is through."""
+        """Take in one source file; every now and then, note in the journal how many are through."""
         for item in recordings:
             if isinstance(item, Skipped):
                 self.skipped.append([item.place, item.reason])
             else:
                 self._append(item)
         self.done += 1
-        write_json(self.journal, {k: getattr(self, k) for k in ("about", "sets", "skipped", "done")})
+        if time.monotonic() - self.written > JOURNAL_SECONDS:
+            write_json(self.journal, {k: getattr(self, k) for k in ("about", "sets", "skipped", "done")})
+            self.written = time.monotonic()
 
     def _append(self, item: Recording) -> None:
-        key = f"{_safe(item.environment)}/{_safe(item.level)}"
-        states = item.episode.observations.shape[1]
-        new = {"names": list(item.names), "states": states, "dt": item.dt, "file": str(len(self.sets)), "lengths": [],
-               "episodes": []}  # fmt: skip
-        about = self.sets.setdefault(key, new)
-        if (about["names"], about["states"]) != (new["names"], new["states"]):
+        key, episode = f"{_safe(item.environment)}/{_safe(item.level)}", item.episode
+        about = {"names": list(item.names), "states": episode.observations.shape[1], "dt": item.dt}
+        known = self.sets.setdefault(key, {**about, "file": str(len(self.sets)), "rows": 0, "episodes": 0})
+        if any(known[name] != about[name] for name in ("names", "states")):
             self.skipped.append([key, f"an episode with other columns than the first ({len(item.names)} variates)"])
             return
-        rows = episode_rows(item.episode).astype("<f4")
-        with (self.folder / about["file"]).open("r+b" if about["lengths"] else "wb") as file:
-            file.seek(sum(about["lengths"]) * len(about["names"]) * 4)
-            file.truncate()
-            file.write(rows.tobytes())
-        about["lengths"].append(len(rows))
-        episode = item.episode
-        about["episodes"].append([float(episode.rewards.sum()), episode.terminated, episode.truncated])
+        rows = episode_rows(episode).astype("<f4")
+        record = (len(rows), (episode.rewards.sum(), episode.terminated, episode.truncated, -1, -1))
+        self._put(f"{known['file']}.rows", known["rows"] * rows[0].nbytes, rows.tobytes())
+        self._put(f"{known['file']}.episodes", known["episodes"] * RECORD.itemsize, np.array(record, RECORD).tobytes())
+        known["rows"] += len(rows)
+        known["episodes"] += 1
+
+    def _put(self, name: str, place: int, data: bytes) -> None:
+        """Write at a place of a file; what an interrupted call had written there is cut off."""
+        path = self.folder / name
+        try:
+            with path.open("r+b" if place else "wb") as file:
+                file.seek(place)
+                file.truncate()
+                file.write(data)
+        except OSError as error:
+            raise WmzooError(f"{path}: can't be written ({error.strerror}); free some space, then go on.") from error
 
     def joined(self) -> Iterator[TrajectorySet]:
         """The sets, their rows mapped from the spool."""
         for key, about in self.sets.items():
             environment, level = key.split("/")
-            lengths, width = about["lengths"], len(about["names"])
-            data = np.memmap(self.folder / about["file"], "<f4", "r", 0, (sum(lengths), width))
-            offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
-            episodes = np.array([(*record, -1, -1) for record in about["episodes"]], EPISODE)
-            mean = float(episodes["return"].mean())
+            data = np.memmap(self.folder / f"{about['file']}.rows", "<f4", "r", 0, (about["rows"], len(about["names"])))
+            records = np.fromfile(self.folder / f"{about['file']}.episodes", RECORD, about["episodes"])
+            offsets = np.concatenate([[0], np.cumsum(records["length"])]).astype("<i8")
+            mean = float(records["episode"]["return"].mean(dtype=np.float64))
             yield TrajectorySet(
                 environment=environment,
                 level=level,
@@ -221,8 +244,8 @@ class Spool:
                 dt=about["dt"],
                 data=data,
                 offsets=offsets,
-                episodes=episodes,
-                about={"imported": self.about["imported"], "return_mean": round(mean, 2), "episodes": len(lengths)},
+                episodes=records["episode"],
+                about={"imported": self.about["imported"], "return_mean": round(mean, 2), "episodes": len(records)},
                 sha256=digest(data, offsets),
             )
 

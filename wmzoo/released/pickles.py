@@ -1,14 +1,12 @@
 """Pickles that hold arrays in dictionaries and nothing else, read by stand-ins so that nothing in them runs.
 
-A pickle is a program: it names functions to call. Here each name that an array needs leads to a stand-in that only
-collects shapes and bytes, and any other name is refused, before anything of it is imported.
+Each name that an array needs leads to a stand-in that only collects shapes and bytes; see :mod:`wmzoo.unpickle`.
 """
 
 from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,14 @@ import numpy as np
 
 from wmzoo.errors import WmzooError
 from wmzoo.files import replacing
+from wmzoo.unpickle import Call, Reader, Refused
 
 Tree = dict[str, Any]
 """Nested dictionaries of arrays and plain numbers."""
 
 DTYPE = re.compile(r"[<>=|]?([fiub])([1248])|O8?")
 DAMAGE = (
-    pickle.UnpicklingError,
+    Refused,
     EOFError,
     ValueError,
     TypeError,
@@ -45,7 +44,7 @@ def read(path: Path) -> Tree:
     """
     try:
         with path.open("rb") as file:
-            tree = _plain(_Reader(file).load())
+            tree = _plain(Reader(file, GLOBALS).load())
     except OSError as error:
         raise WmzooError(f"{path}: can't be read ({error.strerror}); name an existing file.") from error
     except DAMAGE as error:
@@ -68,7 +67,7 @@ def read_array(path: Path) -> np.ndarray | None:
             header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             _, _, dtype = header[version](file)
             if dtype.hasobject:
-                held = _plain(_Reader(file).load())
+                held = _plain(Reader(file, GLOBALS).load())
                 if held is None or isinstance(held, list) and set(held) == {None}:
                     return None
                 raise ValueError("it holds objects")
@@ -96,13 +95,13 @@ class _DType:
 
     def __init__(self, code: str, align: bool = False, copy: bool = True):
         if not (isinstance(code, str) and DTYPE.fullmatch(code)):
-            raise pickle.UnpicklingError(f"an array of type {code!r} is neither of numbers nor of None")
+            raise Refused(f"an array of type {code!r} is neither of numbers nor of None")
         self.code = code
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, order, *fields = state
         if order not in ("<", ">", "=", "|") or any(field is not None for field in fields[:3]):
-            raise pickle.UnpicklingError("a structured array")
+            raise Refused("a structured array")
         self.code = self.code if self.objects or self.code[0] in "<>=|" else order + self.code
 
     @property
@@ -121,21 +120,6 @@ class _Array:
         self.value = list(data) if dtype.objects else _array(data, dtype, shape, "F" if fortran else "C")
 
 
-class _Call:
-    """Stands in for a function; a pickle can call it and do nothing else to it."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[..., Any]):
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a function with a state")
-
-
 def _array(data: Any, dtype: _DType, shape: tuple[int, ...], order: Any) -> np.ndarray:
     raw = data if isinstance(data, bytes | bytearray) else data.encode("latin1")
     return np.frombuffer(bytes(raw), dtype.code).reshape(shape, order=order)
@@ -143,14 +127,14 @@ def _array(data: Any, dtype: _DType, shape: tuple[int, ...], order: Any) -> np.n
 
 def _empty(kind: Any, shape: Any, code: Any) -> _Array:
     if kind is not _Array:
-        raise pickle.UnpicklingError("an array of another class than NumPy's")
+        raise Refused("an array of another class than NumPy's")
     return _Array()
 
 
 def _from_jax(make: Any, arguments: tuple[Any, ...], state: tuple[Any, ...], about: Any) -> _Array:
     made = make(*arguments)
     if not isinstance(made, _Array):
-        raise pickle.UnpicklingError("a JAX array that is made of something else")
+        raise Refused("a JAX array that is made of something else")
     made.__setstate__(state)
     return made
 
@@ -167,34 +151,24 @@ def _scalar(dtype: _DType, data: bytes) -> Any:
 
 GLOBALS: dict[tuple[str, str], Any] = {("numpy", "ndarray"): _Array, ("numpy", "dtype"): _DType}
 for _module in ("numpy.core", "numpy._core"):
-    GLOBALS[f"{_module}.multiarray", "_reconstruct"] = _Call(_empty)
-    GLOBALS[f"{_module}.multiarray", "scalar"] = _Call(_scalar)
-    GLOBALS[f"{_module}.numeric", "_frombuffer"] = _Call(_from_buffer)
-GLOBALS["jax._src.array", "_reconstruct_array"] = _Call(_from_jax)
-GLOBALS["_codecs", "encode"] = _Call(lambda text, name: str(text).encode("latin1"))  # bytes before protocol 3
-
-
-class _Reader(pickle.Unpickler):
-    """Finds stand-ins alone."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of a name; imports nothing."""
-        if (module, name) not in GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no array, and was not run")
-        return GLOBALS[module, name]
+    GLOBALS[f"{_module}.multiarray", "_reconstruct"] = Call(_empty)
+    GLOBALS[f"{_module}.multiarray", "scalar"] = Call(_scalar)
+    GLOBALS[f"{_module}.numeric", "_frombuffer"] = Call(_from_buffer)
+GLOBALS["jax._src.array", "_reconstruct_array"] = Call(_from_jax)
+GLOBALS["_codecs", "encode"] = Call(lambda text, name: str(text).encode("latin1"))  # bytes before protocol 3
 
 
 def _plain(value: Any) -> Any:
     """Dictionaries, arrays and plain numbers, without stand-ins."""
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
-            raise pickle.UnpicklingError("a dictionary whose keys are not all words")
+            raise Refused("a dictionary whose keys are not all words")
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, _Array):
         return value.value
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise pickle.UnpicklingError(f"it holds {_kind(value)}")
+    raise Refused(f"it holds {_kind(value)}")
 
 
 def _kind(value: Any) -> str:

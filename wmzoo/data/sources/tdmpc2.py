@@ -7,7 +7,6 @@ zeros to the widest task and are cut back to the true widths. The arrays stay on
 
 from __future__ import annotations
 
-import pickle
 import struct
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import numpy as np
 
 from wmzoo.data.recordings import Recording, Skipped, arrived, plain_names
 from wmzoo.data.sources import below
+from wmzoo.unpickle import Call, Reader, Refused
 
 # Name, states and actions of the 30 tasks, in the order of their numbers.
 TASKS = (
@@ -78,21 +78,6 @@ class _Tree:
         self.parts.append(state)
 
 
-class _Call:
-    """Stands in for a function; a file can call it and do nothing else to it."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Any):
-        self._function = function
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("a function with a state")
-
-
 @dataclass(frozen=True)
 class _Tensor:
     storage: _Storage
@@ -103,36 +88,27 @@ class _Tensor:
 
 def _tensor(storage: Any, offset: int, shape: Any, strides: Any, *about: Any) -> _Tensor:
     if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without a storage")
+        raise Refused("a tensor without a storage")
     return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, strides)))
 
 
 DTYPES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "LongStorage": "<i8", "IntStorage": "<i4", "BoolStorage": "?"}
 GLOBALS: dict[tuple[str, str], Any] = {("torch", name): name for name in DTYPES}
-GLOBALS["torch", "Size"] = _Call(lambda shape: tuple(shape))
-GLOBALS["torch", "device"] = _Call(lambda *names: None)
-GLOBALS["torch._utils", "_rebuild_tensor_v2"] = _Call(_tensor)
-GLOBALS["collections", "OrderedDict"] = _Call(lambda *items: dict(*items))
-GLOBALS["tensordict._reductions", "_make_td"] = _Call(lambda kind, state: _Tree(state))
+GLOBALS["torch", "Size"] = Call(lambda shape: tuple(shape))
+GLOBALS["torch", "device"] = Call(lambda *names: None)
+GLOBALS["torch._utils", "_rebuild_tensor_v2"] = Call(_tensor)
+GLOBALS["collections", "OrderedDict"] = Call(lambda *items: dict(*items))
+GLOBALS["tensordict._reductions", "_make_td"] = Call(lambda kind, state: _Tree(state))
 for _module in ("tensordict._td", "tensordict.tensordict", "tensordict"):
     GLOBALS[_module, "TensorDict"] = _Tree
 
 
-class _Reader(pickle.Unpickler):
-    """Finds stand-ins alone."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of a name; imports nothing."""
-        if (module, name) not in GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is no tensor, and was not run")
-        return GLOBALS[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        """A reference to an entry of the archive."""
-        kind, storage, key, *_ = pid
-        if kind != "storage" or storage not in DTYPES:
-            raise pickle.UnpicklingError(f"a storage of type {storage}")
-        return _Storage(DTYPES[storage], str(key))
+def _storage(pid: Any) -> _Storage:
+    """A reference to an entry of the archive."""
+    kind, storage, key, *_ = pid
+    if kind != "storage" or storage not in DTYPES:
+        raise Refused(f"a storage of type {storage}")
+    return _Storage(DTYPES[storage], str(key))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
@@ -143,8 +119,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             raise ValueError("not a PyTorch archive")
         with archive.open(inside) as file:
             try:
-                tree = _Reader(file).load()
-            except pickle.UnpicklingError as error:
+                tree = Reader(file, GLOBALS, _storage).load()
+            except Refused as error:
                 raise ValueError(str(error)) from error
         root = inside.removesuffix("data.pkl")
         found = dict(_tensors(tree))
