@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _add(commands, "ls", _ls, "list parts, recipes, environments, corpora and protocols")
+    _add(commands, "ls", _ls, "list parts, recipes, formats, environments, corpora and protocols")
     show = _add(commands, "show", _show, "the card of a part or a recipe: what it is, its settings, its paper")
     show.add_argument("name", help="such as trajworld, or backbones/trajworld where a name is used twice")
 
@@ -107,7 +107,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    data = commands.add_parser("data", help="collect and inspect corpora", description="Collect and inspect corpora.")
+    about = "collect, import, check, cut and export corpora"
+    data = commands.add_parser("data", help=about, description=f"{about.capitalize()}.")
     verbs = data.add_subparsers(required=True, metavar="VERB")
     collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
     collect.add_argument("recipe", help="a data recipe, such as quickstart")

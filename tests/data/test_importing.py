@@ -247,7 +247,7 @@ CHECKED = ("exorl", "unitraj", "npz", "rl_unplugged", "tdmpc2")
 """Formats with a checksum over their numbers: what is read from a damaged file is right."""
 
 
-@pytest.mark.parametrize("form", [f for f in WRITERS if f != "db1"])
+@pytest.mark.parametrize("form", WRITERS)
 def test_mutated_files_are_refused_or_read_in_part(workdir, form):
     episodes = planted()
     source = sources.find(form).files(written(form, workdir / "in", episodes))[0]
