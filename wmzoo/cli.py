@@ -223,6 +223,7 @@ def _export(options: argparse.Namespace) -> None:
 
     for path in exporter.export(options.run, options.form, options.out):
         print(path)
+    print("The released scripts treat it as compat: official does, however it was trained; see `wmzoo show compat`.")
 
 
 def _compare(options: argparse.Namespace) -> None:

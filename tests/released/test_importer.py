@@ -299,6 +299,7 @@ def test_models_that_the_format_can_not_hold_are_refused(workdir):
         ("tdm-cpu", ["model.backbone.width=32"], "has a variate embedding; train it with compat=official"),
         ("mlp_ensemble-cpu", [], "reads deviations and predicts deviations; train it with compat=official"),
         ("trajworld-cpu", ["model.backbone.members=2", "model.backbone.width=32"], "has several members"),
+        ("trajworld-cpu", ["model.tokenizer.sigma=1.0", "model.backbone.width=32"], "another sigma than 0.75"),
         ("trajworld-cpu", ["model.head.name=gaussian", "model.backbone.width=32"], "its head is gaussian"),
     ):
         folder = training.train(recipes.load(name, [*data, *settings]), quiet=True)

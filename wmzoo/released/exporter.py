@@ -17,6 +17,7 @@ from wmzoo.trajectories import columns_of
 
 FORMATS = ("official",)
 TIMESTEPS = 10_240  # rows of the released TDM's position table, of which it can use 20
+SIGMA = 0.75  # of the released tokens, in bins
 UNIVERSAL = {"max_values": 1 + 1e-5, "min_values": 0 - 1e-5}  # of a pre-trained model
 
 
@@ -71,6 +72,7 @@ def _transformer_problems(parts: ModelConfig) -> list[str]:
         "it has several members; the format holds one.": config.members > 1,
         "its tokens and its head have different bins.": tokenizer.bins != head.bins,
         "its tokens and its head have different margins.": tokenizer.margin != head.margin,
+        f"its tokens have another sigma than {SIGMA}.": getattr(tokenizer, "sigma", SIGMA) != SIGMA,
         "it has a variate embedding; train it with compat=official.": getattr(config, "variate_embedding", False),
     }
     return [problem for problem, holds in found.items() if holds]
