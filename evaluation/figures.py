@@ -111,7 +111,7 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
             line = "--" if entry.kind == FLOOR else "-"
             axes.plot(horizons, heights, line, linewidth=1.6, **_marker(entries, i))
     axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=UNIT)
-    axes.set_title(f"Rollouts to the same rows, {LEVELS[where]}")
+    axes.set_title(f"Rollouts, {LEVELS[where]}")
     axes.set_xticks(horizons, [str(k) for k in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())
     _plain_ticks(axes, "y")
