@@ -447,6 +447,25 @@ def build_config(cls: type, values: Mapping[str, Any], prefix: str, report: Repo
     return _build(cls, values, prefix, report)
 
 
+def settings_of(cls: type, overrides: Sequence[str], values: Mapping[str, Any] | None = None) -> Any:
+    """Settings of a command from its ``key=value`` arguments.
+
+    Args:
+        cls: a frozen dataclass made of :func:`setting` fields.
+        overrides: as written on the command line.
+        values: what holds where they are silent, in place of the defaults.
+
+    Raises:
+        WmzooError: with every mistake found.
+    """
+    problems: list[str] = []
+    given = {**(values or {}), **parse_overrides(overrides)}
+    built = build_config(cls, given, "", lambda path, message: problems.append(f"command line: {path}: {message}"))
+    if problems:
+        raise WmzooError(*problems)
+    return built
+
+
 def _build(cls: type, values: Mapping[str, Any], prefix: str, report: Report) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
     hints = typing.get_type_hints(cls)

@@ -14,7 +14,7 @@ from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, write_json
 from wmzoo.model import WorldModel
 from wmzoo.progress import console
-from wmzoo.recipe import Recipe, Source, build_config, check, parse_overrides
+from wmzoo.recipe import Recipe, Source, check, settings_of
 from wmzoo.runs import borrow, prepare
 from wmzoo.training import choose_device
 
@@ -109,12 +109,8 @@ def _test_data(
 def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: Sequence[str]) -> Any:
     """The recipe's settings of a protocol, with overrides."""
     own = recipe.evaluate.get(protocol.partition("/")[0])
-    values = {**(dataclasses.asdict(own) if own else {}), **parse_overrides(overrides)}
-    problems: list[str] = []
-    built = build_config(config, values, "", lambda path, message: problems.append(f"command line: {path}: {message}"))
-    if problems:
-        raise WmzooError(*problems)
-    return built
+    values = dataclasses.asdict(own) if own else {}
+    return settings_of(config, overrides, values)
 
 
 def print_comparison(

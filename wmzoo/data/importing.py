@@ -25,7 +25,7 @@ from wmzoo.data.store import EPISODE, TrajectorySet, digest, open_corpus, write_
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, replacing, write_json
 from wmzoo.progress import bar, console
-from wmzoo.recipe import build_config, parse_overrides, setting
+from wmzoo.recipe import setting, settings_of
 from wmzoo.trajectories import episode_rows
 
 # What the libraries make of damaged files, NumPy's reader of headers among them.
@@ -66,7 +66,7 @@ def import_files(
     Raises:
         WmzooError: no such format or file, nothing that can be used, or a corpus of other files there.
     """
-    reader, config = sources.find(form), _config(overrides)
+    reader, config = sources.find(form), settings_of(Config, overrides)
     target = to if to.suffix else to.with_suffix(".h5")
     found = _files(reader, form, paths)
     about = {"imported": form, "settings": vars(config), "files": len(found), "files_sha256": _identity(found)}
@@ -93,16 +93,6 @@ def import_files(
         for line in _told(spool.skipped, f"{len(spool.skipped)} left out, all listed in {target}.skipped.txt"):
             console().print(line, highlight=False, markup=False, soft_wrap=True)
     return target
-
-
-def _config(overrides: Sequence[str]) -> Config:
-    problems: list[str] = []
-    made = build_config(
-        Config, parse_overrides(overrides), "", lambda path, text: problems.append(f"command line: {path}: {text}")
-    )
-    if problems:
-        raise WmzooError(*problems)
-    return made
 
 
 def _files(reader: ModuleType, form: str, paths: Sequence[Path]) -> list[Path]:

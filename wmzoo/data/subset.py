@@ -13,7 +13,7 @@ import numpy as np
 
 from wmzoo.data.store import Corpus, TrajectorySet, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError, nearest
-from wmzoo.recipe import build_config, parse_overrides, setting
+from wmzoo.recipe import setting, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +80,7 @@ def subset(path: str, to: Path, overrides: Sequence[str] = ()) -> Path:
     Raises:
         WmzooError: a wrong setting, a corpus that can't be read, or a file that is there already.
     """
-    problems: list[str] = []
-    config = build_config(
-        Config, parse_overrides(overrides), "", lambda key, text: problems.append(f"command line: {key}: {text}")
-    )
-    if problems:
-        raise WmzooError(*problems)
+    config: Config = settings_of(Config, overrides)
     corpus, target = open_corpus(path), to if to.suffix else to.with_suffix(".h5")
     if target.exists():
         raise WmzooError(f"{target}: is there already; choose another place by --to, or delete it.")
