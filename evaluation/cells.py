@@ -116,8 +116,3 @@ def cut(cell: Cell, rows: np.ndarray, length: int, variates: Mapping[str, Variat
     window = gather([cell.item], np.zeros(len(rows), np.int64), rows, length, variates)
     check_finite(cell.item, window.values.flatten(0, 1).numpy())
     return window
-
-
-def episode_of(cell: Cell, rows: np.ndarray) -> np.ndarray:
-    """The index of the episode that each row belongs to."""
-    return np.searchsorted(cell.item.offsets, rows, side="right") - 1

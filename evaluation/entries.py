@@ -115,7 +115,7 @@ def _labels(records: Sequence[RunRecord]) -> list[str]:
 def _compat(result: Mapping[str, Any]) -> str:
     """What to add to the name of a model that is not plainly corrected."""
     found = result.get("compat", compat.CORRECTED)
-    return "" if found == compat.CORRECTED else f", {found}" if found == compat.OFFICIAL else ", official in part"
+    return {compat.CORRECTED: "", compat.OFFICIAL: ", official"}.get(found, ", official in part")
 
 
 def _models(label: str, runs: Sequence[RunRecord]) -> list[Entry]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from wmzoo.binning import share_outside
-from wmzoo.data.splits import Split, merge_variates
+from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import Corpus
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
@@ -179,8 +179,7 @@ class _Evaluation:
         if not self.model.official:
             return variates
         name = cell.item.environment
-        everything = np.arange(len(cell.item.lengths))
-        own = merge_variates([(cell.item, Split(train=everything, validation=everything[:0], test=everything[:0]))])
+        own = merge_variates([(cell.item, np.arange(len(cell.item.lengths)))])
         return {**variates, name: dataclasses.replace(variates[name], mean=own.mean, std=own.std)}
 
     def _batches(self, window: Window) -> list[Window]:
@@ -218,14 +217,14 @@ def _facts(test: _Test, context: Window) -> dict[str, Any]:
         "distribution": test.cell.distribution,
         "windows": len(test.rows),
         "rollouts": len(test.complete),
-        "episodes": len(np.unique(cells.episode_of(test.cell, test.rows))),
+        "episodes": len(np.unique(test.cell.item.episode_of(test.rows))),
         "episodes_seen": test.cell.seen,
         "clipped": float(share_outside(context.values, context.valid, context.columns, margin=0.0)),
     }
 
 
 def _metrics(scores: Scores, test: _Test) -> dict[str, Any]:
-    episodes = per_episode(scores, test.units, cells.episode_of(test.cell, test.rows))
+    episodes = per_episode(scores, test.units, test.cell.item.episode_of(test.rows))
     return {**summarise(scores, test.units), "by_episode": episodes}
 
 

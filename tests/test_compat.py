@@ -10,7 +10,7 @@ import torch
 from systems import system_corpus, system_set, toy_recipe
 
 from wmzoo import cli, compat, registry, training
-from wmzoo.data.splits import Split, merge_variates
+from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import open_corpus
 from wmzoo.evaluation import transition
 from wmzoo.files import read_json
@@ -173,7 +173,7 @@ def test_the_official_ensemble_has_its_members_errors_and_the_test_sets_scale(wo
     result, model, corpus = evaluated(workdir, "mlp_ensemble")
     (item,) = corpus.sets.values()
     everything = np.arange(len(item.lengths))
-    own = merge_variates([(item, Split(train=everything, validation=everything[:0], test=everything[:0]))])
+    own = merge_variates([(item, everything)])
     manifest = read_json(next((workdir / "runs").rglob("manifest.json")))
     rows = np.concatenate(
         [np.arange(item.offsets[e] + 1, item.offsets[e + 1]) for e in manifest["sets"]["toy/a"]["test"]]
@@ -190,7 +190,7 @@ def test_the_official_ensemble_has_its_members_errors_and_the_test_sets_scale(wo
 
 def test_official_ranges_are_widened_by_the_epsilon():
     item = system_set()
-    whole = Split(train=np.arange(5), validation=np.arange(0), test=np.arange(0))
+    whole = np.arange(5)
     plain, widened = merge_variates([(item, whole)]), merge_variates([(item, whole)], 1e-5)
     np.testing.assert_array_equal(widened.low, plain.low - np.float32(1e-5))
     np.testing.assert_array_equal(widened.high, plain.high + np.float32(1e-5))

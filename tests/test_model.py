@@ -8,7 +8,7 @@ import torch
 from systems import linear_episode, system_set, toy_recipe
 
 import wmzoo
-from wmzoo.data.splits import Split, merge_variates
+from wmzoo.data.splits import merge_variates
 from wmzoo.recipe import Source, check
 from wmzoo.trajectories import Variates, columns_of, window_of
 
@@ -17,7 +17,7 @@ from wmzoo.trajectories import Variates, columns_of, window_of
 def toy():
     item = system_set(linear_episode)
     everyone = np.arange(len(item.lengths))
-    variates = merge_variates([(item, Split(train=everyone, validation=everyone, test=everyone))])
+    variates = merge_variates([(item, everyone)])
     model = wmzoo.build(check(Source(toy_recipe(), {})), variates).eval()
     return model, variates, window_of(np.stack([item.data[:5], item.data[50:55]]), variates)
 

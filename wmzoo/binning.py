@@ -29,10 +29,10 @@ def support(columns: Columns, margin: float) -> tuple[Tensor, Tensor]:
     return columns.low - widened, columns.high + widened
 
 
-def unit_values(values: Tensor, columns: Columns, margin: float) -> Tensor:
-    """Scale ``[B, T, M]`` values to ``[0, 1]`` of their support, clipping those outside."""
+def unit_values(values: Tensor, columns: Columns, margin: float, epsilon: float = 0.0) -> Tensor:
+    """Scale ``[B, T, M]`` values to ``[0, 1]`` of their support (widened by ``epsilon``), clipping those outside."""
     low, high = support(columns, margin)
-    return ((values - low[:, None]) / (high - low)[:, None]).clamp(0, 1)
+    return ((values - low[:, None]) / (high - low + epsilon)[:, None]).clamp(0, 1)
 
 
 def one_hot(unit: Tensor, bins: int) -> Tensor:

@@ -6,8 +6,9 @@ recipe, the variates, the step and what else training needs to go on as if it ha
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +61,35 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         WmzooError: missing, damaged, not a checkpoint of wmzoo, or of another version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("wmzoo", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (OSError, SafetensorError, json.JSONDecodeError) as error:
-        raise WmzooError(f"{path}: not a readable checkpoint ({error}); train again, or use another one.") from error
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
-        raise WmzooError(f"{path}: not a checkpoint of this version of wmzoo; train again, or use another one.")
-    return tensors, header
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, _header(file, path)
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The header alone of a checkpoint; errors as :func:`read`."""
-    return read(path)[1]
+    """The header alone of a checkpoint; its tensors stay on disk. Errors as :func:`read`."""
+    with _opened(path) as file:
+        return _header(file, path)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, SafetensorError, json.JSONDecodeError) as error:
+        raise WmzooError(f"{path}: not a readable checkpoint ({error}); train again, or use another one.") from error
+
+
+def _header(file: Any, path: Path) -> dict[str, Any]:
+    found = json.loads((file.metadata() or {}).get("wmzoo", "{}"))
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        raise WmzooError(f"{path}: not a checkpoint of this version of wmzoo; train again, or use another one.")
+    return found
+
+
+def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The model's own tensors among those of a checkpoint."""
+    return {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
 
 
 def initialise(model: WorldModel, run: str) -> None:
@@ -83,9 +99,7 @@ def initialise(model: WorldModel, run: str) -> None:
         WmzooError: there is no such checkpoint, or its weights do not fit.
     """
     path = find(run)
-    tensors, about = read(path)
-    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
-    own = model.state_dict()
+    weights, own = _weights(read(path)[0]), model.state_dict()
     odd = [name for name in {**own, **weights} if _shape(own, name) != _shape(weights, name)]
     if odd:
         told = "; ".join(f"{n} {_shape(weights, n)} there, {_shape(own, n)} here" for n in sorted(odd)[:3])
@@ -109,9 +123,8 @@ def restore(path: Path) -> tuple[WorldModel, dict[str, Tensor], dict[str, Any]]:
     tensors, header = read(path)
     recipe = check(Source(header["recipe"], {}))
     model = build(recipe, {name: Variates.from_json(v) for name, v in header["variates"].items()})
-    weights = {name.removeprefix("model/"): t for name, t in tensors.items() if name.startswith("model/")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(_weights(tensors))
     except RuntimeError as error:
         raise WmzooError(f"{path}: its weights do not fit its recipe ({error}).") from error
     return model, tensors, header

@@ -64,30 +64,26 @@ def _parser() -> argparse.ArgumentParser:
     train = _add(commands, "train", _train, "train a recipe")
     _recipe_arguments(train)
     train.add_argument("--resume", action="store_true", help="go on after the last checkpoint")
-    train.add_argument("--quiet", action="store_true", help="no progress bar")
+    _quiet(train)
 
+    _result_commands(commands)
+    _exchange_commands(commands)
+    quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
+    _settings(quickstart, "settings of the quickstart recipe")
+    _data_commands(commands)
+    return parser
+
+
+def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = _add(commands, "evaluate", _evaluate, "run an evaluation protocol on a trained run")
     evaluate.add_argument("run", help="a run's folder, or experiment/run")
     evaluate.add_argument("protocol", help="such as transition/v1")
-    evaluate.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings of the protocol")
+    _settings(evaluate, "settings of the protocol")
     evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved; of an imported model, which one")
     evaluate.add_argument(
         "--sets", action="append", default=[], help="of an imported model: sets that give ranges, such as hopper/medium"
     )
-    evaluate.add_argument("--quiet", action="store_true", help="no progress bar")
-
-    fetch = _add(commands, "import", _import, "open a checkpoint of the released TrajWorld code as a run of its own")
-    fetch.add_argument("file", type=Path, help="trm_dynamics*.pkl or mlp_dynamics*.pkl")
-    fetch.add_argument("--as", dest="kind", required=True, help="trajworld, tdm or mlp_ensemble")
-    fetch.add_argument("--out", type=Path, required=True, help="folder to make, such as pretrained/trajworld")
-    fetch.add_argument("--environment", default="", help="what it was fine-tuned on, such as hopper")
-    fetch.add_argument("--states", type=int, help="number of states among its variates, if it was fine-tuned")
-    fetch.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings, such as name=released")
-
-    export = _add(commands, "export", _export, "write a run's weights as a checkpoint of the released TrajWorld code")
-    export.add_argument("run", help="a run's folder, or experiment/run")
-    export.add_argument("--as", dest="form", required=True, help="official")
-    export.add_argument("--out", type=Path, default=Path("exported"), help="folder for the files (exported)")
+    _quiet(evaluate)
 
     compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md and .png")
     compare.add_argument("experiment")
@@ -100,10 +96,20 @@ def _parser() -> argparse.ArgumentParser:
     ui.add_argument("--port", type=int, default=5000)
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
 
-    quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
-    quickstart.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings of the quickstart recipe")
-    _data_commands(commands)
-    return parser
+
+def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    fetch = _add(commands, "import", _import, "open a checkpoint of the released TrajWorld code as a run of its own")
+    fetch.add_argument("file", type=Path, help="trm_dynamics*.pkl or mlp_dynamics*.pkl")
+    fetch.add_argument("--as", dest="kind", required=True, help="trajworld, tdm or mlp_ensemble")
+    fetch.add_argument("--out", type=Path, required=True, help="folder to make, such as pretrained/trajworld")
+    fetch.add_argument("--environment", default="", help="what it was fine-tuned on, such as hopper")
+    fetch.add_argument("--states", type=int, help="number of states among its variates, if it was fine-tuned")
+    _settings(fetch, "settings, such as name=released")
+
+    export = _add(commands, "export", _export, "write a run's weights as a checkpoint of the released TrajWorld code")
+    export.add_argument("run", help="a run's folder, or experiment/run")
+    export.add_argument("--as", dest="form", required=True, help="official")
+    export.add_argument("--out", type=Path, default=Path("exported"), help="folder for the files (exported)")
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -112,16 +118,24 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     verbs = data.add_subparsers(required=True, metavar="VERB")
     collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
     collect.add_argument("recipe", help="a data recipe, such as quickstart")
-    collect.add_argument(
-        "settings", nargs="*", default=[], metavar="k=v", help="settings of the recipe, such as steps=1000"
-    )
-    collect.add_argument("--quiet", action="store_true", help="no progress bar")
+    _settings(collect, "settings of the recipe, such as steps=1000")
+    _quiet(collect)
     fetch = _add(verbs, "import", _data_import, "read foreign trajectory files into a corpus; goes on where it stopped")
     fetch.add_argument("format", help="such as d4rl; `wmzoo ls` lists them")
     fetch.add_argument("paths", nargs="+", metavar="path|k=v", help="files and folders; settings, such as level=medium")
     fetch.set_defaults(settings=[])  # those behind options land here
     fetch.add_argument("--to", type=Path, required=True, help="the corpus to make, such as corpora/d4rl")
-    fetch.add_argument("--quiet", action="store_true", help="no progress bar")
+    _quiet(fetch)
+    policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
+    policies.add_argument("environment")
+    policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
+    policies.add_argument("--method", help="ars, ppo or sac; what the shipped policies were made by if left out")
+    policies.add_argument("--seed", type=int, default=0)
+    policies.add_argument("--steps", type=int, help="transitions of training; those of the shipped if left out")
+    _corpus_commands(verbs)
+
+
+def _corpus_commands(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
     info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
@@ -129,9 +143,7 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     check.add_argument("corpus")
     part = _add(verbs, "subset", _data_subset, "copy a part of a corpus")
     part.add_argument("corpus")
-    part.add_argument(
-        "settings", nargs="*", default=[], metavar="k=v", help="fraction=0.1, include=[...], exclude=[...]"
-    )
+    _settings(part, "fraction=0.1, include=[...], exclude=[...]")
     part.add_argument("--to", type=Path, required=True, help="the corpus to make")
     export = _add(verbs, "export", _data_export, "write sets of a corpus as Minari data sets")
     export.add_argument("corpus")
@@ -140,13 +152,7 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     export.add_argument(
         "--sets", action="append", default=[], help="patterns of sets, such as hopper/*; all if left out"
     )
-    export.add_argument("--quiet", action="store_true", help="no progress bar")
-    policies = _add(verbs, "policies", _data_policies, "train behaviour policies of graded quality")
-    policies.add_argument("environment")
-    policies.add_argument("--to", type=Path, required=True, help="folder for the policies")
-    policies.add_argument("--method", help="ars, ppo or sac; what the shipped policies were made by if left out")
-    policies.add_argument("--seed", type=int, default=0)
-    policies.add_argument("--steps", type=int, help="transitions of training; those of the shipped if left out")
+    _quiet(export)
 
 
 def _add(
@@ -163,7 +169,15 @@ def _add(
 
 def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a recipe's name or file")
-    parser.add_argument("settings", nargs="*", default=[], metavar="k=v", help="settings, such as train.steps=100")
+    _settings(parser, "settings, such as train.steps=100")
+
+
+def _settings(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("settings", nargs="*", default=[], metavar="k=v", help=text)
+
+
+def _quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 # Each command imports what it needs, so that listing is quick.

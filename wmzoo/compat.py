@@ -51,9 +51,7 @@ def apply(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     made = copy.deepcopy(dict(values))
     for path, official in _governed(made):
-        group = made
-        for key in path.split("."):
-            group = group.setdefault(key, {})
+        group = _group(made, path)
         group.update({key: value for key, value in official.items() if key not in group})
     return made
 
@@ -64,9 +62,7 @@ def label(recipe: Recipe) -> str:
         return CORRECTED
     values, other = recipe.to_dict(), []
     for path, official in _governed(values):
-        group = values
-        for key in path.split("."):
-            group = group[key]
+        group = _group(values, path)
         other += [f"{path}.{key}={group[key]}" for key, value in official.items() if group[key] != value]
     return f"{OFFICIAL} but {', '.join(other)}" if other else OFFICIAL
 
@@ -79,14 +75,20 @@ def inherited(model: Mapping[str, Any], switch: str) -> dict[str, Any]:
         switch: the recipe's ``compat``. Official fine-tuning scales, clips and pads otherwise than pre-training, so all
             that the switch governs is left out; corrected training keeps what pre-training did.
     """
-    made = copy.deepcopy(dict(model))
-    for path, official in _governed({"model": made}):
-        if path.startswith("model."):
-            group = made[path.removeprefix("model.")]
-            for key, value in official.items():
-                if switch == OFFICIAL or group.get(key) == value:
-                    group.pop(key, None)
-    return made
+    made = {"model": copy.deepcopy(dict(model))}
+    for path, official in _governed(made):
+        group = _group(made, path)
+        for key, value in official.items():
+            if switch == OFFICIAL or group.get(key) == value:
+                group.pop(key, None)
+    return made["model"]
+
+
+def _group(values: dict[str, Any], path: str) -> dict[str, Any]:
+    """The settings at a dotted path, made if there are none."""
+    for key in path.split("."):
+        values = values.setdefault(key, {})
+    return values
 
 
 def _governed(values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

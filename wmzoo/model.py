@@ -94,7 +94,7 @@ class WorldModel(nn.Module):
     def __init__(self, recipe: Recipe, variates: Mapping[str, Variates]):
         super().__init__()
         parts = recipe.model
-        self.recipe, self.variates = recipe, dict(variates)
+        self.recipe = recipe
         self.tokenizer = _make("tokenizers", parts.tokenizer.name, parts.tokenizer.config)
         found = registry.find("backbones", parts.backbone.name).build
         head = registry.find("heads", parts.head.name)
@@ -107,14 +107,23 @@ class WorldModel(nn.Module):
         self.context = recipe.data.window - 1
         self.autoregressive = self.backbone.first.autoregressive
         self.kernel = recipe.train.attention
-        self.official = recipe.compat == "official"
+        self.official = recipe.compat == compat.OFFICIAL
         self.lookback = (self.context + 1) // 2
         # 10 rows and 10 steps fill the 20 places of the paper's window; the released TDM starts afresh every step.
         self.refresh = 1 if self.autoregressive else self.context + 1 - self.lookback
-        for name, columns in self.variates.items():
+        self.use(variates)
+
+    def use(self, variates: Mapping[str, Variates]) -> None:
+        """Take the statistics of other environments, as a model does that is tested on data not its own.
+
+        Raises:
+            WmzooError: an environment is too wide for the backbone.
+        """
+        for name, columns in variates.items():
             problem = self.backbone.first.fits(len(columns.names), columns.predicted)
             if problem:
                 raise WmzooError(f"model.backbone: environment {name} has {problem}")
+        self.variates = dict(variates)
 
     @property
     def name(self) -> str:
@@ -266,8 +275,8 @@ class WorldModel(nn.Module):
         window = pad_columns(window, self.backbone.first.multiple)
         count = window.columns.width
         columns, previous = window.columns.take(slice(count)), window.values[:, -1, :count]
-        tokens, chosen = self.tokenizer(window.values, window.columns), self.elites.tolist()
-        tokens = tokens if past is None else tokens[:, -1:]
+        unread = window.values if past is None else window.values[:, -1:]
+        tokens, chosen = self.tokenizer(unread, window.columns), self.elites.tolist()
         pasts = past or [None] * len(chosen)
         if self.autoregressive:
             rows = [self._decode(i, tokens, window, truth, sample, p) for i, p in zip(chosen, pasts, strict=True)]

@@ -250,7 +250,15 @@ def read(recipe: str | Path, overrides: Sequence[str] = (), known: Mapping[str, 
         WmzooError: a file can't be read or parsed, or an override is not ``key=value``.
     """
     known = names() if known is None else known
-    source = _read_file(locate(str(recipe), known), known, ())
+    return overridden(_read_file(locate(str(recipe), known), known, ()), overrides)
+
+
+def overridden(source: Source, overrides: Sequence[str]) -> Source:
+    """Apply ``key.path=value`` texts of the command line.
+
+    Raises:
+        WmzooError: a text is not of that form.
+    """
     for text in overrides:
         update = parse_overrides([text])
         key = text.partition("=")[0]

@@ -70,9 +70,9 @@ def prepare(recipe: Recipe) -> RunData:
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
     parts = [_split(item, recipe) for item in items]
-    named: dict[str, list[tuple[TrajectorySet, Split]]] = {}
+    named: dict[str, list[tuple[TrajectorySet, np.ndarray]]] = {}
     for item, part in zip(items, parts, strict=True):
-        named.setdefault(item.environment, []).append((item, part))
+        named.setdefault(item.environment, []).append((item, part.train))
     return RunData(
         corpus=corpus,
         items=items,
@@ -86,7 +86,7 @@ def _split(item: TrajectorySet, recipe: Recipe) -> Split:
     """The split of a set, with the share of its training episodes that is asked for."""
     settings = recipe.data.split
     whole = split(item, seed=settings.seed, validation=settings.validation, test=settings.test)
-    train = choose_episodes(item.key, whole.train, recipe.data.fraction, settings.seed)
+    train = choose_episodes(item, whole.train, recipe.data.fraction, settings.seed)
     return dataclasses.replace(whole, train=train)
 
 
@@ -109,11 +109,7 @@ def borrow(model: WorldModel, corpus: str, sets: tuple[str, ...]) -> dict[str, A
     own, measured = list(model.variates.values()), data.variates
     if own:
         measured = {name: _with_ranges(name, found, own[0]) for name, found in measured.items()}
-    for name, found in measured.items():
-        problem = model.backbone.first.fits(len(found.names), found.predicted)
-        if problem:
-            raise WmzooError(f"model.backbone: environment {name} has {problem}")
-    model.variates = measured
+    model.use(measured)
     return {**data.manifest, "imported": recipe.name}
 
 

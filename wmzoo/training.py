@@ -195,7 +195,7 @@ class Trainer:
         index = int(torch.nan_to_num(losses, nan=torch.inf).argmax())
         assert window.row is not None and window.source is not None
         item, row = self.data.items[int(window.source[index])], int(window.row[index])
-        episode = int(np.searchsorted(item.offsets, row, side="right")) - 1
+        episode = int(item.episode_of(np.asarray(row)))
         last = self.folder / checkpoint.LAST
         kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint had been written yet"
         return (

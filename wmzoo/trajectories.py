@@ -21,6 +21,11 @@ STATE, REWARD, ACTION, PADDING = 0, 1, 2, 3
 ROLE_NAMES = ("state", "reward", "action", "padding")
 
 
+def roles_of(states: int, actions: int) -> np.ndarray:
+    """The roles ``[M]`` int64 of that many states, then the reward, then that many actions."""
+    return np.asarray([STATE] * states + [REWARD] + [ACTION] * actions, np.int64)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Variates:
     """The columns of one environment: states, then the reward, then actions.
@@ -45,8 +50,7 @@ class Variates:
         for name in ("roles", "low", "high", "mean", "std"):
             if getattr(self, name).shape != (count,):
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}; {count} names need ({count},).")
-        expected = [STATE] * self.states + [REWARD] + [ACTION] * self.actions
-        if self.roles.tolist() != expected:
+        if not np.array_equal(self.roles, roles_of(self.states, self.actions)):
             raise ValueError("The columns must be states, then one reward, then actions.")
 
     @property

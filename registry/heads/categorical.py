@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from wmzoo.binning import bin_index, gauss_histogram, support
+from wmzoo.binning import bin_index, gauss_histogram, support, unit_values
 from wmzoo.predictions import HistogramPrediction
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Columns
@@ -52,15 +52,14 @@ class Categorical(nn.Module):
             target: ``[B, T, J]`` values; those outside of the range are clipped to it.
             columns: of the predicted variates, ``[B, J]``.
         """
-        low, high = (edge[:, None] for edge in support(columns, self.margin))
         log_probs = raw.float().log_softmax(-1)
         if self.config.target == "one_hot":
-            unit = ((target - low) / (high - low + self.config.epsilon)).clamp(0, 1)
+            unit = unit_values(target, columns, self.margin, self.config.epsilon)
             index = bin_index(unit, self.config.bins).expand(raw.shape[:-1])
             cells = -log_probs.gather(-1, index[..., None])[..., 0]
             return torch.where(unit.isnan(), unit, cells)  # a NaN target must not look like an edge
-        inside = target.clamp(low, high)
-        wanted = gauss_histogram(inside, low, high, self.config.bins, self.config.sigma)
+        low, high = (edge[:, None] for edge in support(columns, self.margin))
+        wanted = gauss_histogram(target.clamp(low, high), low, high, self.config.bins, self.config.sigma)
         return -(wanted * log_probs).sum(-1)
 
     def penalty(self, columns: Columns) -> Tensor:

@@ -87,17 +87,14 @@ class Gaussian(nn.Module):
 
     def _frame(self, previous: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
         """What a predicted 0 stands for, and how much a predicted 1 is more, physical units."""
+        tenths = 1.0
         if self.config.units == "deviations":
             zero, unit = columns.mean, columns.scale
         elif self.config.units == "physical":
             zero, unit = torch.zeros_like(columns.mean), torch.ones_like(columns.mean)
         else:
-            zero, unit = columns.low, columns.high - columns.low
+            zero, unit, tenths = columns.low, columns.high - columns.low, TENTHS
         if self.config.target == "value":
             return zero, unit
         state = columns.role == STATE
-        return torch.where(state, previous, zero), torch.where(state & self._tenths, unit / TENTHS, unit)
-
-    @property
-    def _tenths(self) -> bool:
-        return self.config.units == "range"
+        return torch.where(state, previous, zero), torch.where(state, unit / tenths, unit)

@@ -38,7 +38,6 @@ class GaussHist(nn.Module):
     def forward(self, values: Tensor, columns: Columns) -> Tensor:
         """Tokens ``[B, T, M, K]`` of values in physical units; each sums to 1, unless faded."""
         low, high = (edge[:, None] for edge in support(columns, self.margin))
-        if self.config.outside == "fade":
-            return gauss_histogram(values, low, high, self.config.bins, self.config.sigma, FADING)
-        inside = values.clamp(low, high)
-        return gauss_histogram(inside, low, high, self.config.bins, self.config.sigma)
+        fade = self.config.outside == "fade"
+        values = values if fade else values.clamp(low, high)
+        return gauss_histogram(values, low, high, self.config.bins, self.config.sigma, FADING if fade else 0.0)

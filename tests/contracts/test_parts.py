@@ -15,7 +15,7 @@ import torch
 from systems import SMALL, linear_episode, planted_episode, system_set, toy_recipe
 
 from wmzoo import registry
-from wmzoo.data.splits import Split, merge_variates
+from wmzoo.data.splits import merge_variates
 from wmzoo.data.windows import gather
 from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
@@ -36,7 +36,7 @@ def test_the_globs_found_the_parts():
 def toy_data(make=linear_episode, **options):
     item = system_set(make, **options)
     everyone = np.arange(len(item.lengths))
-    return item, merge_variates([(item, Split(train=everyone, validation=everyone[:1], test=everyone[:1]))])
+    return item, merge_variates([(item, everyone)])
 
 
 def toy_window(item, variates, length=6, count=32, seed=0) -> Window:

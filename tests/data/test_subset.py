@@ -22,12 +22,12 @@ def corpus(workdir):
 
 
 def test_a_smaller_share_is_a_part_of_a_larger_one():
-    everything = np.arange(7, 107)
-    small, large = (set(choose_episodes("toy/a", everything, share, 0).tolist()) for share in (0.1, 0.5))
+    everything, a, b = np.arange(7, 107), system_set(level="a"), system_set(level="b")
+    small, large = (set(choose_episodes(a, everything, share, 0).tolist()) for share in (0.1, 0.5))
     assert len(small) == 10 and len(large) == 50 and small < large <= set(everything.tolist())
-    assert set(choose_episodes("toy/b", everything, 0.1, 0)) != small
-    assert len(choose_episodes("toy/a", everything, 0.001, 0)) == 1
-    assert choose_episodes("toy/a", everything, 1.0, 0) is everything
+    assert set(choose_episodes(b, everything, 0.1, 0)) != small
+    assert len(choose_episodes(a, everything, 0.001, 0)) == 1
+    assert choose_episodes(a, everything, 1.0, 0) is everything
 
 
 def test_a_subset_holds_the_episodes_as_they_were(workdir):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from systems import linear_episode, system_corpus, system_set, toy_recipe
 
-from wmzoo.data.splits import Split, fingerprints, manifest, merge_variates, split
+from wmzoo.data.splits import fingerprints, manifest, merge_variates, split
 from wmzoo.data.store import open_corpus, write_corpus
 from wmzoo.data.windows import Batches, Sampler, batches, every_window, gather
 from wmzoo.errors import WmzooError
@@ -17,7 +17,7 @@ from wmzoo.runs import prepare
 
 def everything(item):
     everyone = np.arange(len(item.lengths))
-    return merge_variates([(item, Split(train=everyone, validation=everyone, test=everyone))])
+    return merge_variates([(item, everyone)])
 
 
 def sampler(items, **changes):
@@ -90,11 +90,11 @@ def test_split_is_by_episode_reproducible_and_disjoint():
 def test_statistics_come_from_training_episodes_alone():
     item = system_set(episodes=10)
     parts = split(item, seed=0, validation=0.1, test=0.1)
-    before = merge_variates([(item, parts)])
+    before = merge_variates([(item, parts.train)])
     held = np.concatenate([parts.validation, parts.test])
     for episode in held:
         item.rows(int(episode))[:] = 1e6
-    after = merge_variates([(item, parts)])
+    after = merge_variates([(item, parts.train)])
     for name in ("low", "high", "mean", "std"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     rows = np.concatenate([item.rows(int(e)) for e in parts.train])

@@ -89,4 +89,4 @@ def trained(corpus: Corpus, key: str = "curved/a", **settings) -> tuple[dict, di
     settings = {**SPLIT, **settings}
     part = split(corpus.sets[key], **settings)
     about = manifest(corpus, {key: part}, settings)
-    return about, {corpus.sets[key].environment: merge_variates([(corpus.sets[key], part)])}, part
+    return about, {corpus.sets[key].environment: merge_variates([(corpus.sets[key], part.train)])}, part

@@ -5,7 +5,7 @@ import pytest
 from exact import level, rows_of
 from systems import linear_episode, system_set
 
-from wmzoo.data.splits import Split, merge_variates
+from wmzoo.data.splits import merge_variates
 from wmzoo.evaluation.floors import NAMES, Ridge, fit, history_mean, last_value
 
 # two windows of three rows: one state, reward, one action; the second window begins with padding
@@ -23,7 +23,7 @@ def test_last_value_and_history_mean_by_hand(steps):
 def linear():
     item = system_set(linear_episode, episodes=130)
     chosen = np.arange(120)
-    return item, chosen, merge_variates([(item, Split(train=chosen, validation=chosen[:0], test=chosen[:0]))])
+    return item, chosen, merge_variates([(item, chosen)])
 
 
 @pytest.mark.parametrize("steps", [1, 5, 19])
@@ -44,7 +44,7 @@ def test_ridge_never_pairs_rows_of_two_episodes():
     """Episodes that stay where they are, each at its own place: only a pair across a boundary would change."""
     rows = [np.tile([place, -place, 0.0, 0.0], (10, 1)).astype("f4") for place in (1.0, 5.0, -3.0)]
     item, chosen = level("still", rows), np.arange(3)
-    ridge = Ridge([(item, chosen)], merge_variates([(item, Split(train=chosen, validation=chosen, test=chosen))]))
+    ridge = Ridge([(item, chosen)], merge_variates([(item, chosen)]))
     np.testing.assert_allclose(ridge.model.coef_, 0, atol=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_fit_sees_only_the_given_episodes():
     wild = [*rows_of(0, 8, 0.5), *(100 * r for r in rows_of(1, 4, 0.5))]
     chosen = np.arange(8)
     tame, mixed = level("a", wild[:8]), level("a", wild)
-    variates = merge_variates([(tame, Split(train=chosen, validation=chosen, test=chosen))])
+    variates = merge_variates([(tame, chosen)])
     values, valid, actions = wild[3][None, :10], np.ones((1, 10), bool), wild[3][None, 9:12, 3:]
     first, second = fit([(tame, chosen)], variates), fit([(mixed, chosen)], variates)
     assert tuple(first) == NAMES

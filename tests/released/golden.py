@@ -307,8 +307,7 @@ def training(golden: Golden) -> Iterator[Check]:
 def _named(golden: Golden, model: WorldModel, gradient: bool = False) -> dict[str, np.ndarray]:
     """Weights, or their gradients, under their released names."""
     state = {n: p.grad if gradient else p.detach() for n, p in model.named_parameters()}
-    config = model.recipe.model.backbone.config
-    listed = names.leaves(golden.kind, config.layers if golden.ensemble else config.blocks)
+    listed = names.leaves(model.recipe.model.backbone)
     return {leaf.released: leaf.write(state[leaf.own].numpy()) for leaf in listed}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 import struct
 import time
@@ -21,7 +20,7 @@ import numpy as np
 
 from wmzoo.data import sources
 from wmzoo.data.recordings import Recording, Skipped, fault
-from wmzoo.data.store import EPISODE, TrajectorySet, digest, open_corpus, write_corpus
+from wmzoo.data.store import EPISODE, TrajectorySet, corpus_path, digest, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, replacing, write_json
 from wmzoo.progress import bar, console
@@ -67,7 +66,7 @@ def import_files(
         WmzooError: no such format or file, nothing that can be used, or a corpus of other files there.
     """
     reader, config = sources.find(form), settings_of(Config, overrides)
-    target = to if to.suffix else to.with_suffix(".h5")
+    target = corpus_path(to)
     found = _files(reader, form, paths)
     about = {"imported": form, "settings": vars(config), "files": len(found), "files_sha256": _identity(found)}
     if target.exists():
@@ -83,15 +82,15 @@ def import_files(
             report(index + 1, path.name)
     if not spool.sets:
         spool.remove()
-        raise WmzooError(*_told(spool.skipped, f"{form}: none of {len(found)} files holds an episode to use"))
+        raise WmzooError(_told(spool.skipped, f"{form}: none of {len(found)} files holds an episode to use"))
     left_out = {"left_out": len(spool.skipped), "skipped": spool.skipped[:SHOWN]}
     write_corpus(target, spool.joined(), {**about, **left_out})
     if spool.skipped:
         _write_skipped(target.with_name(target.name + ".skipped.txt"), spool.skipped)
     spool.remove()
     if spool.skipped and not quiet:
-        for line in _told(spool.skipped, f"{len(spool.skipped)} left out, all listed in {target}.skipped.txt"):
-            console().print(line, highlight=False, markup=False, soft_wrap=True)
+        told = _told(spool.skipped, f"{len(spool.skipped)} left out, all listed in {target}.skipped.txt")
+        console().print(told, highlight=False, markup=False, soft_wrap=True)
     return target
 
 
@@ -121,15 +120,15 @@ def _write_skipped(path: Path, skipped: Sequence[Sequence[str]]) -> None:
 
 def _require_same(target: Path, about: dict[str, Any]) -> None:
     there = open_corpus(target).about
-    if any(there.get(key) != value for key, value in json.loads(json.dumps(about)).items()):
+    if any(there.get(key) != value for key, value in about.items()):
         raise WmzooError(f"{target}: holds another corpus; choose another place by --to, or delete it.")
 
 
-def _told(skipped: Sequence[Sequence[str]], title: str) -> list[str]:
+def _told(skipped: Sequence[Sequence[str]], title: str) -> str:
     """What was left out, in lines; the first few of many."""
     lines = [f"  {place}: {reason}" for place, reason in skipped[:SHOWN]]
     more = [f"  and {len(skipped) - SHOWN} more"] if len(skipped) > SHOWN else []
-    return ["\n".join([f"{title}:", *lines, *more])]
+    return "\n".join([f"{title}:", *lines, *more])
 
 
 def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Recording | Skipped]:
@@ -160,7 +159,7 @@ class Spool:
 
     def __init__(self, folder: Path, about: dict[str, Any]):
         self.folder, self.journal, self.written = folder, folder / "journal.json", 0.0
-        self.about = json.loads(json.dumps(about))
+        self.about = about
         self.sets: dict[str, dict[str, Any]] = {}
         self.skipped: list[list[str]] = []
         self.done = 0

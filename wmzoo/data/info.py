@@ -30,8 +30,7 @@ def print_info(path: str, variates: bool = False) -> None:
     out.print(_sets(corpus))
     for title, items in _groups(corpus, apart=variates).items():
         out.print(_ranges(title, items))
-    found = [problem for item in corpus.sets.values() for problem in problems(item)]
-    found += shared_episodes(corpus)
+    found = _all_problems(corpus)
     out.print("\n".join(["problems:", *found]) if found else "no problems found", highlight=False, markup=False)
 
 
@@ -45,12 +44,16 @@ def check_corpus(path: str) -> None:
         WmzooError: with every problem found, each with its remedy.
     """
     corpus = open_corpus(path)
-    found = [f"{corpus.path}: {problem}" for item in corpus.sets.values() for problem in problems(item)]
-    found += [f"{corpus.path}: {problem}" for problem in shared_episodes(corpus)]
+    found = _all_problems(corpus)
     if found:
-        raise WmzooError(*found)
+        raise WmzooError(*(f"{corpus.path}: {problem}" for problem in found))
     steps = sum(len(item.data) - len(item.lengths) for item in corpus.sets.values())
     console().print(f"{corpus.path}: {len(corpus.sets)} sets, {steps:,} steps, no problems found", highlight=False)
+
+
+def _all_problems(corpus: Corpus) -> list[str]:
+    each = [problem for item in corpus.sets.values() for problem in problems(item)]
+    return each + shared_episodes(corpus)
 
 
 def _sets(corpus: Corpus) -> Table:
@@ -131,7 +134,7 @@ def problems(item: TrajectorySet) -> Iterator[str]:
     """
     bad = ~np.isfinite(item.data)
     if bad.any():
-        episodes = np.unique(np.searchsorted(item.offsets, np.flatnonzero(bad.any(1)), side="right") - 1)
+        episodes = np.unique(item.episode_of(np.flatnonzero(bad.any(1))))
         names = ", ".join(np.asarray(item.names)[bad.any(0)][:5])
         count = int(bad.sum())
         yield f"{item.key}: {count} NaN or infinite values in {names} (episodes {_few(episodes)}); remove them."
@@ -155,10 +158,10 @@ def _outliers(item: TrajectorySet) -> Iterator[str]:
     rare = far.any(0) & (far.mean(0) < 1e-2)
     if rare.any():
         names = np.asarray(item.names)[rare]
-        episodes = np.searchsorted(item.offsets, np.flatnonzero(far[:, rare].any(1)), "right") - 1
+        episodes = np.unique(item.episode_of(np.flatnonzero(far[:, rare].any(1))))
         yield (
             f"{item.key}: {int(far[:, rare].sum())} values of {_few(names)} lie {FAR:.0f} times the middle half's "
-            f"width away (episodes {_few(np.unique(episodes))}) and stretch the range; look at them or leave them out."
+            f"width away (episodes {_few(episodes)}) and stretch the range; look at them or leave them out."
         )
 
 

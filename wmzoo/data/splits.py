@@ -12,7 +12,7 @@ import numpy as np
 
 from wmzoo.data.store import Corpus, TrajectorySet
 from wmzoo.errors import WmzooError
-from wmzoo.trajectories import ACTION, REWARD, STATE, Variates
+from wmzoo.trajectories import Variates, roles_of
 
 CHUNK = 1 << 18
 
@@ -38,8 +38,7 @@ def split(item: TrajectorySet, *, seed: int, validation: float, test: float) -> 
         WmzooError: too few episodes to leave one for training.
     """
     count = len(item.lengths)
-    key = int.from_bytes(hashlib.sha256(item.key.encode()).digest()[:8], "little")
-    order = np.random.default_rng([seed, key]).permutation(count)
+    order = np.random.default_rng([seed, item.number]).permutation(count)
     tests = max(1, round(test * count)) if test else 0
     validations = max(1, round(validation * count)) if validation else 0
     if count - tests - validations < 1:
@@ -83,11 +82,11 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
     return {"corpus": str(corpus.path), "sha256": sha, **body}
 
 
-def merge_variates(parts: Sequence[tuple[TrajectorySet, Split]], widen: float = 0.0) -> Variates:
-    """Measure the columns of one environment on the training episodes of its sets, and on nothing else.
+def merge_variates(parts: Sequence[tuple[TrajectorySet, np.ndarray]], widen: float = 0.0) -> Variates:
+    """Measure the columns of one environment on some episodes of its sets, and on nothing else.
 
     Args:
-        parts: the sets of the environment with their splits.
+        parts: the sets of the environment, each with the indices of its training episodes.
         widen: added to each range at both ends, physical units.
 
     Raises:
@@ -97,14 +96,13 @@ def merge_variates(parts: Sequence[tuple[TrajectorySet, Split]], widen: float = 
     for item, _ in parts:
         if item.names != first.names:
             raise WmzooError(f"sets {first.key} and {item.key} have different columns; name them as two environments.")
-    moments = [_moments(item, part.train) for item, part in parts]
+    moments = [_moments(item, episodes) for item, episodes in parts]
     count = sum(p.count for p in moments)
     mean = np.sum([p.total for p in moments], 0) / count
     variance = np.sum([p.squares for p in moments], 0) / count - mean**2
-    roles = [STATE] * first.states + [REWARD] + [ACTION] * first.actions
     return Variates(
         names=first.names,
-        roles=np.asarray(roles, np.int64),
+        roles=roles_of(first.states, first.actions),
         low=np.min([p.low for p in moments], 0) - np.float32(widen),
         high=np.max([p.high for p in moments], 0) + np.float32(widen),
         mean=mean.astype(np.float32),
@@ -142,7 +140,7 @@ def _chunks(item: TrajectorySet, chosen: np.ndarray) -> Iterable[np.ndarray]:
     """The rows of the chosen episodes, a bounded number at a time."""
     for start in range(0, len(item.data), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(item.data)))
-        episode = np.searchsorted(item.offsets, rows, side="right") - 1
+        episode = item.episode_of(rows)
         kept = np.asarray(item.data[start : start + CHUNK])[chosen[episode]]
         if len(kept):
             yield kept

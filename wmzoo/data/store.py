@@ -70,6 +70,15 @@ class TrajectorySet:
         """Rows of each episode (one more than its transitions), ``[episodes]``."""
         return np.diff(self.offsets)
 
+    @property
+    def number(self) -> int:
+        """A 64-bit hash of its key, so that random choices differ from set to set."""
+        return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "little")
+
+    def episode_of(self, rows: np.ndarray) -> np.ndarray:
+        """The index of the episode that each row belongs to."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
     def rows(self, episode: int) -> np.ndarray:
         """The rows of one episode, ``[L+1, M]``."""
         return self.data[self.offsets[episode] : self.offsets[episode + 1]]
@@ -82,6 +91,11 @@ class Corpus:
     path: Path
     sets: dict[str, TrajectorySet]
     about: dict[str, Any]
+
+
+def corpus_path(to: Path) -> Path:
+    """Where a corpus is written: ``.h5`` is added to a path without an ending."""
+    return to if to.suffix else to.with_suffix(".h5")
 
 
 def digest(data: np.ndarray, offsets: np.ndarray) -> str:

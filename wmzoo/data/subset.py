@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from wmzoo.data.store import Corpus, TrajectorySet, make_set, open_corpus, write_corpus
+from wmzoo.data.store import Corpus, TrajectorySet, corpus_path, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.recipe import setting, settings_of
 
@@ -48,11 +47,13 @@ def choose_sets(corpus: Corpus, include: Sequence[str], exclude: Sequence[str], 
     return [corpus.sets[key] for key in kept]
 
 
-def choose_episodes(key: str, episodes: np.ndarray, fraction: float, seed: int, least: int = 1) -> np.ndarray:
+def choose_episodes(
+    item: TrajectorySet, episodes: np.ndarray, fraction: float, seed: int, least: int = 1
+) -> np.ndarray:
     """A random share of some episodes, sorted; a smaller share is a part of a larger one.
 
     Args:
-        key: of the set, so that sets of equal size are not cut alike.
+        item: their set; sets of equal size are not cut alike.
         episodes: indices to choose from.
         fraction: share to keep.
         seed: of the choice.
@@ -60,8 +61,7 @@ def choose_episodes(key: str, episodes: np.ndarray, fraction: float, seed: int, 
     """
     if fraction == 1:
         return episodes
-    name = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "little")
-    order = np.random.default_rng([seed, name, 1]).permutation(len(episodes))
+    order = np.random.default_rng([seed, item.number, 1]).permutation(len(episodes))
     count = max(round(fraction * len(episodes)), min(least, len(episodes)))
     return np.sort(episodes[order[:count]])
 
@@ -81,7 +81,7 @@ def subset(path: str, to: Path, overrides: Sequence[str] = ()) -> Path:
         WmzooError: a wrong setting, a corpus that can't be read, or a file that is there already.
     """
     config: Config = settings_of(Config, overrides)
-    corpus, target = open_corpus(path), to if to.suffix else to.with_suffix(".h5")
+    corpus, target = open_corpus(path), corpus_path(to)
     if target.exists():
         raise WmzooError(f"{target}: is there already; choose another place by --to, or delete it.")
     items = choose_sets(corpus, config.include, config.exclude, "include, exclude")
@@ -97,7 +97,7 @@ def _plain(config: Config) -> dict[str, Any]:
 def _parts(items: Sequence[TrajectorySet], config: Config) -> Iterator[TrajectorySet]:
     for item in items:
         everything = np.arange(len(item.lengths))
-        kept = choose_episodes(item.key, everything, config.fraction, config.seed, config.least)
+        kept = choose_episodes(item, everything, config.fraction, config.seed, config.least)
         yield make_set(
             item.environment,
             item.level,

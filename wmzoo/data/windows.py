@@ -48,7 +48,7 @@ def gather(
 
 def _slices(item: TrajectorySet, ends: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     """``[B, T, M]`` values and ``[B, T]`` validity of windows of one set."""
-    starts = item.offsets[np.searchsorted(item.offsets, ends, side="right") - 1]
+    starts = item.offsets[item.episode_of(ends)]
     rows = ends[:, None] - np.arange(length - 1, -1, -1)
     valid = rows >= starts[:, None]
     values = item.data[np.maximum(rows, starts[:, None])]
@@ -136,7 +136,7 @@ class Batches(Dataset[tuple[Window, int]]):
 
 def _age(item: TrajectorySet, ends: np.ndarray) -> np.ndarray:
     """Transitions between the start of an episode and each row."""
-    return ends - item.offsets[np.searchsorted(item.offsets, ends, side="right") - 1]
+    return ends - item.offsets[item.episode_of(ends)]
 
 
 def batches(source: Batches, start: int, stop: int, workers: int = 0) -> Iterator[tuple[Window, int]]:

@@ -92,14 +92,11 @@ def _ensemble_problems(model: WorldModel) -> list[str]:
 
 def _tree(model: WorldModel) -> pickles.Tree:
     """The weights under their released names."""
-    parts = model.recipe.model.backbone
-    blocks = parts.config.layers if parts.name == "mlp_ensemble" else parts.config.blocks
-    state = model.state_dict()
+    backbone, state = model.recipe.model.backbone, model.state_dict()
     arrays = {
-        leaf.released: np.ascontiguousarray(leaf.write(state[leaf.own].numpy()))
-        for leaf in names.leaves(parts.name, blocks)
+        leaf.released: np.ascontiguousarray(leaf.write(state[leaf.own].numpy())) for leaf in names.leaves(backbone)
     }
-    if parts.name == "tdm":
+    if backbone.name == "tdm":
         table = arrays["embed_timestep/embedding"]
         arrays["embed_timestep/embedding"] = np.pad(table, ((0, max(0, TIMESTEPS - len(table))), (0, 0)))
     return names.unflatten(arrays)

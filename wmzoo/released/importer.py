@@ -13,13 +13,14 @@ import torch
 
 from wmzoo import checkpoint, compat, tracking
 from wmzoo.collect.environments import ENVIRONMENTS, find_environment
+from wmzoo.data.recordings import plain_names
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import replacing, write_json
 from wmzoo.model import WorldModel, build
-from wmzoo.recipe import Source, check, override, parse_overrides
+from wmzoo.recipe import Source, check, overridden
 from wmzoo.released import names, pickles
 from wmzoo.released.pickles import Tree
-from wmzoo.trajectories import ACTION, REWARD, STATE, Variates
+from wmzoo.trajectories import Variates, roles_of
 
 HEADS = 4  # no array tells how many; all released models have four
 PADDED = (90, 30)  # states and actions of the padded ensemble
@@ -67,9 +68,9 @@ def import_file(path: Path, kind: str, out: Path, told: Told = Told(), overrides
         raise WmzooError(f"{path}: holds {SIGNS[looks]}, so it is no {kind}; import it --as {looks}.")
     read = _read_ensemble if kind == "mlp_ensemble" else _read_transformer
     values, variates, elites = read(path, kind, tree, arrays, told)
-    recipe = check(override(Source(values, {}), _flat(parse_overrides(overrides)), "command line"))
+    recipe = check(overridden(Source(values, {}), overrides))
     model = build(recipe, variates)
-    _load(model, kind, arrays, path)
+    _load(model, arrays, path)
     if elites is not None:
         model.elites.copy_(torch.from_numpy(elites))
     return _write(model, path, out)
@@ -169,9 +170,9 @@ def _variates(path: Path, told: Told, arrays: Mapping[str, np.ndarray]) -> dict[
     """The columns with their statistics, by environment."""
     count = len(arrays["low"])
     columns = _known(told, count) if told.environment else _unknown(path, told, count)
-    roles = [STATE] * columns.states + [REWARD] + [ACTION] * (count - columns.states - 1)
+    roles = roles_of(columns.states, count - columns.states - 1)
     float32 = {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-    found = Variates(names=columns.names, roles=np.asarray(roles), dt=columns.dt, **float32)
+    found = Variates(names=columns.names, roles=roles, dt=columns.dt, **float32)
     return {told.environment or "environment": found}
 
 
@@ -193,8 +194,7 @@ def _unknown(path: Path, told: Told, count: int) -> _Named:
     states = told.states if told.states is not None else _guess(path, count)
     if not 0 < states < count:
         raise WmzooError(f"--states: {states} does not fit {count} columns, which are states, a reward and actions.")
-    actions = (f"a{i}" for i in range(count - states - 1))
-    return _Named((*(f"s{i}" for i in range(states)), "reward", *actions), states)
+    return _Named(plain_names(states, count - states - 1), states)
 
 
 def _guess(path: Path, count: int) -> int:
@@ -223,11 +223,10 @@ def _recipe(kind: str, model: Mapping[str, Any], universal: bool, window: int) -
     }
 
 
-def _load(model: WorldModel, kind: str, arrays: dict[str, np.ndarray], path: Path) -> None:
+def _load(model: WorldModel, arrays: dict[str, np.ndarray], path: Path) -> None:
     """Check the file's arrays against the model's, and copy them."""
     state = model.state_dict()
-    config = model.recipe.model.backbone.config
-    listed = names.leaves(kind, config.layers if kind == "mlp_ensemble" else config.blocks)
+    listed = names.leaves(model.recipe.model.backbone)
     shapes = {leaf.released: leaf.write(np.empty(state[leaf.own].shape)).shape for leaf in listed}
     names.check(arrays, shapes, path)
     for leaf in listed:
@@ -281,7 +280,3 @@ def _shape(arrays: Mapping[str, np.ndarray], name: str, axes: int, path: Path) -
 def _count(arrays: Mapping[str, np.ndarray], prefix: str) -> int:
     """How many groups ``<prefix>0/...`` and so on there are."""
     return len({name.partition("/")[0] for name in arrays if name.startswith(prefix)})
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(tracking.flatten(values))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wmzoo.errors import WmzooError
+from wmzoo.recipe import Choice
 from wmzoo.released.pickles import Tree
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -40,14 +41,14 @@ class Leaf:
     write: Change = _same
 
 
-def leaves(kind: str, blocks: int) -> list[Leaf]:
+def leaves(backbone: Choice) -> list[Leaf]:
     """The arrays of a model.
 
     Args:
-        kind: ``trajworld``, ``tdm`` or ``mlp_ensemble``.
-        blocks: of the transformer, or hidden layers of the ensemble.
+        backbone: one of ``KINDS``, with its settings.
     """
-    return list(_LEAVES[kind](blocks))
+    config = backbone.config
+    return list(_LEAVES[backbone.name](config.layers if backbone.name == "mlp_ensemble" else config.blocks))
 
 
 def _trajworld(blocks: int) -> Iterator[Leaf]:
