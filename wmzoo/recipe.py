@@ -411,12 +411,12 @@ def _inherited(values: dict[str, Any], place: str) -> dict[str, Any]:
     """What a recipe that starts from a checkpoint leaves unsaid: the model, its window, official or corrected."""
     from wmzoo import checkpoint
 
+    if "model" in values:  # a finished run says all of it, and opens without the checkpoint that it started from
+        return values
     try:
         parent = checkpoint.header(checkpoint.find(str(values["init_from"])))["recipe"]
     except WmzooError as error:
         raise WmzooError(f"{place}: init_from: {error}") from error
-    if "model" in values:
-        return values
     data = {"window": parent["data"]["window"], **(values.get("data") or {})}
     switch = values.get("compat", parent["compat"])
     return {**values, "compat": switch, "model": compat.inherited(parent["model"], switch), "data": data}

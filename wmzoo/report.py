@@ -29,6 +29,8 @@ def print_check(source: Source) -> Cost:
         WmzooError: with every mistake found.
     """
     recipe = check(source)
+    if recipe.init_from:
+        checkpoint.find(recipe.init_from)
     data = prepare(recipe)
     cost = step_cost(recipe, data.variates)
     parts = recipe.model

@@ -13,7 +13,7 @@ from released.conftest import RECORDED
 from systems import planted_episode, system_corpus
 
 import wmzoo
-from wmzoo import checkpoint, cli, compat, training
+from wmzoo import checkpoint, cli, compat, report, training
 from wmzoo import recipe as recipes
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json
@@ -278,7 +278,16 @@ def test_an_imported_model_is_evaluated_and_fine_tuned_like_any_other(workdir, c
     moved = [(a - b).abs().max() for a, b in zip(tuned.parameters(), first.parameters(), strict=True)]
     assert 0 < max(moved) < 0.05  # a few small steps away from where it started
     corrected = recipes.load("tune.yaml", [*settings, "compat=corrected"])
+    shutil.rmtree(workdir / "model")
+    assert torch.equal(wmzoo.load(folder).tokenizer(*inputs_of(tuned)), tuned.tokenizer(*inputs_of(tuned)))
+    with pytest.raises(WmzooError, match="no run and no checkpoint"):
+        report.print_check(recipes.Source(recipe.to_dict(), {}))
     assert not corrected.model.backbone.config.count_padding and compat.label(corrected) == "corrected"
+
+
+def inputs_of(model):
+    window = window_of(own_rows(model), model.variates["hopper"])
+    return window.values, window.columns
 
 
 def test_a_start_that_does_not_fit_is_refused(workdir):
