@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from systems import linear_episode, no_room, system_corpus, system_set
 
-from wmzoo.data import info
+from wmzoo.data import info, statistics
 from wmzoo.data.store import EPISODE, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.trajectories import Episode, episode_rows
@@ -34,6 +34,27 @@ def test_round_trip(workdir):
     assert (found.names, found.states, found.actions, found.sha256) == (second.names, 3, 2, second.sha256)
     assert not list(info.problems(found))
     assert [p.name for p in workdir.iterdir()] == ["c.h5"]
+
+
+def test_statistics_are_those_of_the_rows_and_changes_stay_inside_episodes(workdir, monkeypatch):
+    monkeypatch.setattr(statistics, "CHUNK", 7)  # episodes and chunks end at different rows
+    item = system_set(level="a")
+    write_corpus(workdir / "c.h5", [item], {})
+    found, rows = open_corpus(workdir / "c.h5").sets["toy/a"].statistics, np.asarray(item.data, np.float64)
+    changes = np.concatenate(
+        [np.abs(np.diff(item.rows(e).astype(np.float64), axis=0)) for e in range(len(item.lengths))]
+    )
+    for name, expected in (
+        ("low", rows.min(0)),
+        ("high", rows.max(0)),
+        ("mean", rows.mean(0)),
+        ("std", rows.std(0)),
+        ("q50", np.median(rows, 0)),
+        ("q99", np.quantile(rows, 0.99, axis=0)),
+        ("change", changes.mean(0)),
+        ("at_low", (rows == rows.min(0)).mean(0)),
+    ):
+        np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def test_rows_pair_the_reward_with_the_state_it_led_to():

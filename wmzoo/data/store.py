@@ -1,12 +1,13 @@
 """The corpus: one HDF5 file of trajectory sets, flat and uncompressed so that windows are slices of a memory map.
 
-Layout, version 1::
+Layout, version 2::
 
-    /                              attrs: format = "wmzoo-corpus", version = 1, about (JSON)
-    /sets/<environment>/<level>    attrs: states, actions, names (JSON), dt [s], sha256, about (JSON)
-        data      [R, M] float32   rows (s_t, r_t, a_t) of all episodes, one after another
-        offsets   [episodes + 1]   int64, row at which each episode begins
-        episodes  [episodes]       return, terminated, truncated, behaviour, seed
+    /                              attrs: format = "wmzoo-corpus", version = 2, about (JSON)
+    /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON)
+        data       [R, M] float32  rows (s_t, r_t, a_t) of all episodes, one after another
+        offsets    [episodes + 1]  int64, row at which each episode begins
+        episodes   [episodes]      return, terminated, truncated, behaviour, seed
+        statistics [M]             range, moments, quantiles and typical change of each variate
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wmzoo.data.statistics import STATISTICS, measure
 from wmzoo.errors import WmzooError
 from wmzoo.files import replacing
 
-FORMAT, VERSION = "wmzoo-corpus", 1
+FORMAT, VERSION = "wmzoo-corpus", 2
 EPISODE = np.dtype([("return", "<f4"), ("terminated", "?"), ("truncated", "?"), ("behaviour", "<i2"), ("seed", "<i8")])
 
 
@@ -41,6 +43,10 @@ class TrajectorySet:
         offsets: ``[episodes + 1]`` int64 row offsets.
         episodes: ``[episodes]`` records of return, terminated, truncated, behaviour and seed.
         about: how it was made: behaviours, versions, parameters.
+        component: the part of a mixture that it belongs to, such as ``dmc``; a collection or format of one kind.
+        bodies: the kinematic position of each column, ``[M]``: the path of bodies from the root to the one that it
+            belongs to, such as ``torso/thigh``; empty where it is not known. Empty altogether if none is.
+        statistics: ``[M]`` records of all rows, see :mod:`wmzoo.data.statistics`; None until the set is written.
         sha256: of the rows and the offsets.
     """
 
@@ -53,6 +59,9 @@ class TrajectorySet:
     offsets: np.ndarray
     episodes: np.ndarray
     about: dict[str, Any]
+    component: str = ""
+    bodies: tuple[str, ...] = ()
+    statistics: np.ndarray | None = None
     sha256: str = ""
 
     @property
@@ -115,6 +124,9 @@ def make_set(
     rows: Sequence[np.ndarray],
     episodes: np.ndarray,
     about: dict[str, Any],
+    *,
+    component: str = "",
+    bodies: Sequence[str] = (),
 ) -> TrajectorySet:
     """Join the rows of episodes into a set.
 
@@ -126,6 +138,8 @@ def make_set(
         rows: one ``[L+1, M]`` array an episode, as :func:`wmzoo.trajectories.episode_rows` gives them.
         episodes: one ``EPISODE`` record each.
         about: how the set was made; plain JSON values.
+        component: the part of a mixture that it belongs to.
+        bodies: ``[M]`` kinematic positions of the columns, or none.
     """
     data = np.concatenate(rows).astype("<f4")
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype("<i8")
@@ -139,6 +153,8 @@ def make_set(
         offsets=offsets,
         episodes=np.asarray(episodes, EPISODE),
         about=about,
+        component=component,
+        bodies=tuple(bodies),
         sha256=digest(data, offsets),
     )
 
@@ -167,10 +183,12 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
 def _write_set(file: h5py.File, item: TrajectorySet) -> None:
     group = file.create_group(f"sets/{item.key}")
     group.attrs.update({"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
+    group.attrs.update({"component": item.component, "bodies": json.dumps(item.bodies)})
     group.attrs.update({"names": json.dumps(item.names), "about": json.dumps(item.about)})
     group.create_dataset("data", data=np.asarray(item.data, "<f4"))
     group.create_dataset("offsets", data=item.offsets)
     group.create_dataset("episodes", data=item.episodes)
+    group.create_dataset("statistics", data=measure(item.data, item.offsets))
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -230,5 +248,8 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         offsets=offsets,
         episodes=group["episodes"][()],
         about=json.loads(group.attrs["about"]),
+        component=str(group.attrs["component"]),
+        bodies=tuple(json.loads(group.attrs["bodies"])),
+        statistics=group["statistics"][()].astype(STATISTICS),
         sha256=str(group.attrs["sha256"]),
     )

@@ -107,4 +107,6 @@ def _parts(items: Sequence[TrajectorySet], config: Config) -> Iterator[Trajector
             [item.rows(int(e)) for e in kept],
             item.episodes[kept],
             {**item.about, "subset_of": item.sha256, "episodes": len(kept)},
+            component=item.component,
+            bodies=item.bodies,
         )
