@@ -43,6 +43,7 @@ MISTAKES = [
     ("train quickstart", "choose one by settings"),
     ("check toy.yaml model.head.bins=0", "must be at least 2"),
     ("train quickstart name=tmd", "the grid holds trajworld, tdm, mlp_ensemble; choose one of them"),
+    ("ls enviroments", 'Did you mean "environments"'),
     ("show trajwolrd", 'Did you mean "trajworld"'),
     ("data info missing.h5", "no such corpus"),
     ("data info notes.txt", "not a readable corpus"),
@@ -98,6 +99,12 @@ def test_ls_is_quick_imports_no_torch_and_lists_everything(project):
     # CPU time, since the machine may be busy with other tests; coverage of the tests slows it down.
     limit = 0.5 if "COV_CORE_SOURCE" not in os.environ else 2.0
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < limit
+
+
+def test_ls_of_one_section_lists_it_in_full(project, capsys):
+    assert main(["ls", "environments"]) == 0
+    printed = capsys.readouterr().out
+    assert "dmc-cartpole-three_poles" in printed and "held out" in printed and "trajworld" not in printed
 
 
 @pytest.mark.parametrize("name", ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,60 @@ from wmzoo.data import sources
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import console
 
+# Names of the columns, and the rows.
+_Section = tuple[Sequence[str], Sequence[Sequence[str]]]
 
-def print_list() -> None:
-    """Print every part, recipe, environment, protocol and corpus; imports none of them."""
-    out = console()
-    for kind in registry.KINDS:
-        found = [card for card in registry.cards() if card.kind == kind]
-        _print(out, kind, ("name", "status", "what", "paper"), [(c.name, c.status, c.summary, c.paper) for c in found])
-    _print(out, "recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.names().items()])
-    _print(out, "data recipes", ("name", "what"), [(n, first_comment(p)) for n, p in recipe.data_names().items()])
-    _print(out, "formats to import", ("name", "what"), list(sources.formats().items()))
-    _print(out, "environments", ("name", "what"), [(n, e.summary) for n, e in ENVIRONMENTS.items()])
-    _print(out, "protocols", ("name", "what"), list(evaluation.protocols().items()))
+
+def print_list(kind: str = "") -> None:
+    """Print every part, recipe, environment, protocol and corpus; imports none of them.
+
+    Args:
+        kind: one section in full; "" prints all of them, and the environments by component alone.
+
+    Raises:
+        WmzooError: there is no such section.
+    """
+    sections = _sections(in_full=bool(kind))
+    if kind and kind not in sections:
+        raise WmzooError(f'ls: nothing is listed under "{kind}". {nearest(kind, sections)}')
+    for title in [kind] if kind else sections:
+        columns, rows = sections[title]
+        _print(console(), title, columns, rows)
+
+
+def _sections(in_full: bool) -> dict[str, _Section]:
+    """The columns and rows of each section."""
+    parts = {
+        kind: [(c.name, c.status, c.summary, c.paper) for c in registry.cards() if c.kind == kind]
+        for kind in registry.KINDS
+    }
     corpora = [(str(p), f"{p.stat().st_size / 1e6:.1f} MB") for p in sorted(Path("corpora").glob("**/*.h5"))]
-    _print(out, "corpora", ("file", "size"), corpora or [("none here", "make one: wmzoo data collect quickstart")])
+    named = ("name", "what")
+    return {
+        **{kind: (("name", "status", "what", "paper"), rows) for kind, rows in parts.items()},
+        "recipes": (named, [(n, first_comment(p)) for n, p in recipe.names().items()]),
+        "data recipes": (named, [(n, first_comment(p)) for n, p in recipe.data_names().items()]),
+        "formats": (named, list(sources.formats().items())),
+        "environments": _environments() if in_full else _components(),
+        "protocols": (named, list(evaluation.protocols().items())),
+        "corpora": (("file", "size"), corpora or [("none here", "make one: wmzoo data collect quickstart")]),
+    }
+
+
+def _environments() -> _Section:
+    rows = [(e.name, e.component, "held out" if e.held_out else "", e.summary) for e in ENVIRONMENTS.values()]
+    return ("name", "component", "", "what"), rows
+
+
+def _components() -> _Section:
+    """The environments counted by component, with one name of each."""
+    rows = []
+    for component, found in groupby(sorted(ENVIRONMENTS.values(), key=lambda e: e.component), lambda e: e.component):
+        members = list(found)
+        held_out = sum(e.held_out for e in members)
+        names = ", ".join(e.name for e in members[:3]) + (", ..." if len(members) > 3 else "")
+        rows.append((component, str(len(members)), str(held_out) if held_out else "", names))
+    return ("component", "count", "held out", "names (all: wmzoo ls environments)"), rows
 
 
 def _print(out: Console, title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> None:

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _add(commands, "ls", _ls, "list parts, recipes, formats, environments, corpora and protocols")
+    ls = _add(commands, "ls", _ls, "list parts, recipes, formats, environments, corpora and protocols")
+    ls.add_argument("kind", nargs="?", default="", help="one section in full, such as environments")
     show = _add(commands, "show", _show, "the card of a part or a recipe: what it is, its settings, its paper")
     show.add_argument("name", help="such as trajworld, or backbones/trajworld where a name is used twice")
 
@@ -119,6 +120,8 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
     collect.add_argument("recipe", help="a data recipe, such as quickstart")
     _settings(collect, "settings of the recipe, such as steps=1000")
+    collect.add_argument("--workers", type=int, help="processes; as many as there are cores if left out")
+    collect.add_argument("--shard", default="1/1", help="3/16 collects the third of sixteen shares, for merging")
     _quiet(collect)
     fetch = _add(verbs, "import", _data_import, "read foreign trajectory files into a corpus; goes on where it stopped")
     fetch.add_argument("format", help="such as d4rl; `wmzoo ls` lists them")
@@ -186,7 +189,7 @@ def _quiet(parser: argparse.ArgumentParser) -> None:
 def _ls(options: argparse.Namespace) -> None:
     from wmzoo import cards
 
-    cards.print_list()
+    cards.print_list(options.kind)
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -261,8 +264,14 @@ def _quickstart(options: argparse.Namespace) -> None:
 def _data_collect(options: argparse.Namespace) -> None:
     from wmzoo.collect import collector
 
-    path = collector.collect(collector.read(options.recipe, options.settings), quiet=options.quiet)
-    print(f"{path}\nNext: wmzoo data info {path}")
+    wanted, shard = collector.read(options.recipe, options.settings), collector.Shard.parse(options.shard)
+    workers = len(os.sched_getaffinity(0)) if options.workers is None else options.workers
+    if workers < 1:
+        raise WmzooError(f"--workers: {workers} processes; give at least 1.")
+    path = collector.collect(wanted, options.quiet, workers, shard)
+    shards = shard.path(Path(wanted.corpus)).with_name(f"{Path(wanted.corpus).stem}.shard-*")
+    merge = f"data merge {shards} --to {wanted.corpus}   # when all {shard.count} are there"
+    print(f"{path}\nNext: wmzoo {merge if shard.count > 1 else f'data info {path}'}")
 
 
 def _data_import(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wmzoo.collect.behaviours import make_ladder, measure, settings_for, train_behaviour
-from wmzoo.collect.environments import ENVIRONMENTS
+from wmzoo.collect.environments import D4RL
 from wmzoo.collect.ladder import SHIPPED, choose_rungs, load_ladder, roles
 from wmzoo.errors import WmzooError
 
@@ -55,7 +55,7 @@ def test_shipped_policies_are_small():
     assert sum(sizes) < 2e6
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", D4RL)
 def test_shipped_ladders_give_every_level(environment):
     ladder = load_ladder(environment)
     means = {item["name"]: item["return_mean"] for item in ladder.about["policies"]}
@@ -70,7 +70,7 @@ def test_shipped_ladders_give_every_level(environment):
     assert environment in ladder.about["command"]
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("environment", D4RL)
 def test_shipped_policies_return_what_they_state(environment):
     """Within four standard errors of the difference of the two means, and a little for returns that hardly vary."""
     ladder, episodes = load_ladder(environment), 4

@@ -1,7 +1,7 @@
 """Corpora: alignment by replay, reproducibility to the byte, resumption after a kill, and mistakes."""
 
+import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -9,15 +9,18 @@ import time
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import yaml
 from scipy import stats
 
 from wmzoo import recipe
-from wmzoo.collect import collector
+from wmzoo.collect import collector, quick
+from wmzoo.collect.collector import Shard
 from wmzoo.collect.ladder import load_ladder
-from wmzoo.collect.levels import LEVELS, behaviours_of, turn
-from wmzoo.collect.simulators import layout, make_gymnasium
+from wmzoo.collect.levels import LADDER_LEVELS, LEVELS, MIXTURE, Behaviour, behaviours_of, turn
+from wmzoo.collect.making import layout, make_gymnasium
+from wmzoo.data import info
 from wmzoo.data.store import open_corpus
 from wmzoo.errors import WmzooError
 
@@ -78,7 +81,10 @@ def test_sets_say_what_they_are(corpus):
     assert about["versions"]["mujoco"] == "3.17.0" and about["seed"] == 3 and about["steps"] == 700
     assert {"return_mean", "score", "episodes"} <= set(about)
     assert corpus.about["recipe"]["levels"] == SMALL["levels"]
+    assert (item.component, item.bodies) == ("d4rl", layout("hopper").bodies)
     assert not list(corpus.path.parent.glob("*.parts"))
+    seconds = json.loads(corpus.path.with_name("small.h5.cost.json").read_text())["seconds"]
+    assert set(seconds) == set(corpus.sets) and min(seconds.values()) > 0
 
 
 def test_random_actions_are_uniform(corpus):
@@ -104,69 +110,199 @@ def test_same_seed_same_bytes(tmp_path, corpus):
     assert collected(tmp_path).read_bytes() == corpus.path.read_bytes()
 
 
+def test_actions_are_scaled_to_the_limits_and_episodes_cut(tmp_path):
+    item = open_corpus(
+        collected(tmp_path, environments=["gym-inverted_pendulum"], levels=["noise"], steps=4000, episode=7)
+    ).sets["gym-inverted_pendulum/noise"]
+    actions = item.data[:, item.states + 1 :]
+    assert 2.5 < np.abs(actions).max() <= 3.0
+    assert item.lengths.max() == 8 and (item.lengths - 1).sum() == 4000
+
+
 CODE = """
 import sys
 from wmzoo.collect import collector
 collector.PART_TRANSITIONS = 1500
-collector.collect(collector.read(sys.argv[1]), quiet=True)
+if __name__ == "__main__":
+    collector.collect(collector.read(sys.argv[1]), quiet=True, workers=int(sys.argv[2]))
 """
 
-
-KILLED = {"steps": 6000, "levels": ["medium-replay", "random"], "environments": ["hopper"]}
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """The folder of a collection that was killed after two parts."""
-    folder = tmp_path_factory.mktemp("killed")
-    process = subprocess.Popen([sys.executable, "-c", CODE, str(written(folder, **KILLED))])
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("small.h5.parts/hopper-*.npz"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (folder / "small.h5").exists()
-    return folder
+MANY = {
+    "steps": 4000,
+    "training": 2000,
+    "episode": 60,
+    "environments": ["gym-pendulum", "dmc-reacher-easy", "modular-walker-2-main"],
+    "levels": ["mixed", "noise"],
+}
 
 
-def resumed(killed, folder):
-    """The corpus of a copy of the killed collection, after another call."""
-    shutil.copytree(killed / "small.h5.parts", folder / "small.h5.parts")
-    subprocess.run([sys.executable, "-c", CODE, str(written(folder, **KILLED))], check=True)
-    return folder / "small.h5"
+def start(folder, workers, **changes):
+    """A collection in a process of its own; parts are short there."""
+    script = folder / "run.py"
+    script.write_text(CODE)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(written(folder, **changes)), str(workers)],
+        env=environment,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(folder, workers, **changes):
+    assert start(folder, workers, **changes).wait() == 0
+    return (folder / "small.h5").read_bytes()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of the same collection, never killed."""
-    return collected(tmp_path_factory.mktemp("whole"), **KILLED).read_bytes()
+    """The folder and the bytes of a collection by one process, never killed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, finish(folder, 1, **MANY)
 
 
-def test_killed_and_resumed_gives_the_same_bytes(tmp_path, killed, whole):
-    assert resumed(killed, tmp_path).read_bytes() == whole
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["small.h5", "small.yaml"]
+def test_two_workers_give_the_bytes_of_one(tmp_path, whole):
+    assert finish(tmp_path, 2, **MANY) == whole[1]
+    assert not (tmp_path / "small.h5.parts").exists()
 
 
-def test_finished_parts_are_used_again(tmp_path, killed):
-    """A mark in a part that was kept is found in the corpus."""
-    first = min(killed.glob("small.h5.parts/hopper-*.npz"))
-    with np.load(first) as file:
-        arrays = dict(file)
-    arrays["data"][5, 0] = 1234.5
-    marked = tmp_path / "marked"
-    shutil.copytree(killed, marked)
-    np.savez(marked / "small.h5.parts" / first.name, **arrays)
-    (tmp_path / "here").mkdir()
-    corpus = open_corpus(resumed(marked, tmp_path / "here"))
-    assert corpus.sets["hopper/medium-replay"].data[5, 0] == 1234.5
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(tmp_path, whole, seed):
+    """The second call goes on after the episodes of the first, and no worker outlives the first."""
+    process, folder = start(tmp_path, 2, **MANY), tmp_path / "small.h5.parts"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*.rows")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng(seed).uniform(0, 1.5))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "small.h5").exists()
+    assert finish(tmp_path, 1, **MANY) == whole[1]
 
 
-def test_broken_parts_are_made_again(tmp_path, killed, whole):
-    shutil.copytree(killed, tmp_path / "broken")
-    for path in (tmp_path / "broken" / "small.h5.parts").iterdir():
-        path.write_bytes(path.read_bytes()[:1000])
-    (tmp_path / "resumed").mkdir()
-    assert resumed(tmp_path / "broken", tmp_path / "resumed").read_bytes() == whole
+def test_episodes_that_are_there_are_used_again(tmp_path, whole):
+    """A mark in an episode that was kept is found in the corpus, and one that was cut short is played again."""
+    process, folder = start(tmp_path, 1, **MANY), tmp_path / "small.h5.parts"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("gym-pendulum-noise-*.episodes")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (rows,) = folder.glob("gym-pendulum-noise-*-0000.rows")
+    data = bytearray(rows.read_bytes())
+    data[:4] = np.float32(1234.5).tobytes()
+    rows.write_bytes(data)
+    broken = next(folder.glob("dmc-*-0000.rows"))
+    broken.write_bytes(broken.read_bytes()[:-100])
+    finish(tmp_path, 1, **MANY)
+    here, there = open_corpus(tmp_path / "small.h5"), open_corpus(whole[0] / "small.h5")
+    assert here.sets["gym-pendulum/noise"].data[0, 0] == 1234.5
+    assert here.sets["dmc-reacher-easy/mixed"].sha256 == there.sets["dmc-reacher-easy/mixed"].sha256
+
+
+def test_shards_hold_every_set_once(tmp_path, whole):
+    there, found = open_corpus(whole[0] / "small.h5"), {}
+    for number in (1, 2, 3):
+        wanted = collector.read(
+            written(tmp_path, **{**MANY, "environments": ["modular-walker-2-main", "gym-pendulum"]})
+        )
+        path = collector.collect(wanted, quiet=True, shard=Shard(number, 3))
+        assert path.name == f"small.shard-{number}-of-3.h5"
+        sets = open_corpus(path).sets
+        assert not set(found) & set(sets)
+        found |= sets
+    assert set(found) == {key for key in there.sets if key.startswith(("modular", "gym-pendulum"))}
+    with pytest.raises(WmzooError, match="has 4 sets, too few for shard 5"):
+        collector.collect(wanted, quiet=True, shard=Shard(5, 5))
+
+
+@pytest.mark.parametrize("text", ["3", "0/4", "5/4", "a/b", "1/-2", ""])
+def test_shards_are_numbered(text):
+    with pytest.raises(WmzooError, match="write 3/16"):
+        Shard.parse(text)
+
+
+def test_two_collections_of_one_corpus_are_refused(tmp_path):
+    process, folder = start(tmp_path, 1, **MANY), tmp_path / "small.h5.parts"
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(WmzooError, match="another process is collecting this corpus"):
+        collected(tmp_path, **MANY)
+    process.send_signal(signal.SIGINT)
+    process.wait()
+
+
+def test_a_killed_worker_is_told(tmp_path):
+    process, folder = start(tmp_path, 2, **{**MANY, "training": 200_000}), tmp_path / "small.h5.parts"
+    deadline, workers = time.monotonic() + 60, []
+    while len(workers) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        workers = [w for w in psutil.Process(process.pid).children() if "spawn_main" in " ".join(w.cmdline())]
+    time.sleep(1)
+    workers[0].kill()
+    assert process.wait() == 1
+    assert "a worker process was killed" in process.stderr.read().decode()
+    assert folder.is_dir()
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+
+
+def test_mixed_is_all_kinds_of_behaviour(whole):
+    for environment in MANY["environments"]:
+        item = open_corpus(whole[0] / "small.h5").sets[f"{environment}/mixed"]
+        kinds = np.array([behaviour["kind"] for behaviour in item.about["behaviours"]])
+        steps = {kind: 0 for kind in MIXTURE}
+        for record, length in zip(item.episodes, item.lengths, strict=True):
+            steps[kinds[record["behaviour"]]] += int(length) - 1
+        assert sum(steps.values()) == MANY["steps"]
+        for kind, share in MIXTURE.items():
+            # A behaviour's last episode may go over into the next one's share.
+            assert abs(steps[kind] - share * MANY["steps"]) <= 5 * MANY["episode"], kind
+        assert not info.shared_episodes(open_corpus(whole[0] / "small.h5"))
+
+
+@pytest.mark.parametrize("environment", ["gym-pendulum", "dmc-reacher-easy", "modular-walker-2-main"])
+def test_what_was_played_is_played_again_from_its_seed(whole, environment):
+    """In every family: the stored actions, from the stored seed, give the stored states and rewards."""
+    gym, item = make_gymnasium(environment), open_corpus(whole[0] / "small.h5").sets[f"{environment}/mixed"]
+    bought = len(item.about["behaviours"]) - 1
+    m, played = item.states, np.flatnonzero(item.episodes["behaviour"] < bought)
+    assert len(played) > 20 and (item.episodes["behaviour"] == bought).any()
+    for index in played[::7]:
+        rows = item.rows(int(index))
+        observation, _ = gym.reset(seed=int(item.episodes["seed"][index]))
+        np.testing.assert_array_equal(rows[0, : m + 1], np.append(observation, 0).astype(np.float32))
+        for t in range(len(rows) - 1):
+            observation, reward, *_ = gym.step(rows[t, m + 1 :].astype(np.float64))
+            np.testing.assert_array_equal(rows[t + 1, : m + 1], np.append(observation, reward).astype(np.float32))
+
+
+def test_policies_do_not_depend_on_the_other_levels(tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(collector, "PART_TRANSITIONS", 1500)
+    changes = {**MANY, "environments": ["modular-walker-2-main"]}
+    with pytest.raises(WmzooError, match="small.yaml:.*training: buffer takes 4000 transitions.*raise it to that"):
+        collected(tmp_path, **{**changes, "levels": ["buffer", "mixed"]})
+    collected(tmp_path, **{**changes, "levels": ["graded", "mixed"]})
+    here, there = open_corpus(tmp_path / "small.h5"), open_corpus(whole[0] / "small.h5")
+    key = "modular-walker-2-main/mixed"
+    assert here.sets[key].sha256 == there.sets[key].sha256
+
+
+def test_a_short_training_helps():
+    found, episodes = quick.train_quick("modular-cheetah-3-balanced", 0, 30_000, 1000)
+    assert list(found.returns) == sorted(found.returns) and found.returns[-1] > found.returns[0] + 10
+    assert len(found.graded) == quick.GRADES and len(found.curious) == quick.CURIOUS
+    assert sum(len(episode.actions) for episode in episodes) >= 30_000
+
+
+def test_coloured_noise_has_its_colour_and_limits():
+    columns = layout("gym-pendulum")
+    behaviour = Behaviour(name="smooth", kind="noise", colour=(0.5, (0.3, 0.3)))
+    act = behaviour.begin(columns, np.random.default_rng(0))
+    actions = np.array([act(np.zeros(3))[0] for _ in range(20_000)]) / columns.high[0]
+    assert actions.std() == pytest.approx(0.3, rel=0.1) and np.abs(actions).max() <= 1
+    for lag in (1, 5, 10):
+        correlation = np.corrcoef(actions[:-lag], actions[lag:])[0, 1]
+        assert correlation == pytest.approx(np.exp(-lag * columns.dt / 0.5), abs=0.05)
 
 
 def test_the_same_recipe_again_does_nothing_and_another_is_refused(tmp_path, capfd):
@@ -234,7 +370,8 @@ def test_shipped_data_recipes_are_valid():
     found = recipe.data_names()
     assert {"quickstart", "gym-mujoco"} <= set(found)
     for name in found:
-        assert collector.read(name).levels == LEVELS
+        assert collector.read(name).keys
+    assert len(collector.read("unitraj-mini").chosen) >= 80
     assert collector.read("quickstart", ["steps=10", "corpus=elsewhere.h5"]).steps == 10
 
 
@@ -262,12 +399,15 @@ def test_a_full_disk_is_told_and_leaves_no_corpus(tmp_path):
         [sys.executable, "-c", LIMITED, str(written(tmp_path))], capture_output=True, text=True, check=True
     )
     assert "free some space" in done.stdout and done.stderr == ""
-    assert not list(tmp_path.rglob("*.h5*/*")) and not (tmp_path / "small.h5").exists()
+    assert not list(tmp_path.rglob("*.h5"))
+    assert collected(tmp_path).exists(), "it goes on when there is space"
 
 
 def test_policies_that_are_not_there(tmp_path):
-    with pytest.raises(WmzooError, match="wmzoo data policies hopper"):
+    with pytest.raises(WmzooError, match="small.yaml:.*levels: medium-expert needs policies of hopper"):
         collected(tmp_path, policies=str(tmp_path / "none"))
+    with pytest.raises(WmzooError, match="levels: expert needs policies of gym-ant.*or choose levels such as graded"):
+        collected(tmp_path, environments=["gym-ant"], levels=["random", "expert"])
 
 
 def test_behaviours_take_turns_in_order():
@@ -278,4 +418,7 @@ def test_behaviours_take_turns_in_order():
     assert turns == sorted(turns) and set(turns) == set(range(len(replay)))
     counts = np.bincount(turns[:100])
     assert counts.max() - counts.min() <= 1
-    assert all(behaviours_of(level, ladder) for level in LEVELS)
+    assert all(behaviours_of(level, ladder) for level in LADDER_LEVELS)
+    thirds = behaviours_of("noise")
+    assert [turn(thirds, done, 3000) for done in (0, 999, 1000, 1999, 2000, 2999)] == [0, 0, 1, 1, 2, 2]
+    assert set(LADDER_LEVELS) < set(LEVELS)

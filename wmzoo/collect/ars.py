@@ -1,4 +1,4 @@
-"""Augmented random search, version V2-t (Mania et al. 2018, algorithm 2) on the batched simulator."""
+"""Augmented random search, version V2-t (Mania et al. 2018, algorithm 2) on many copies at once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.moments import RunningMoments
 from wmzoo.collect.policies import Policy, Snapshot
-from wmzoo.collect.simulators import Simulator
+from wmzoo.collect.simulators import Simulator, make_simulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +21,14 @@ class ArsConfig:
         top: b, the best of them that count.
         step: alpha, the step size.
         noise: nu, the standard deviation of the directions.
+        most: transitions of an episode, if that is less than those of the environment.
     """
 
     directions: int
     top: int
     step: float
     noise: float
+    most: int | None = None
 
 
 def train_ars(config: ArsConfig, environment: str, seed: int, steps: int) -> Iterator[Snapshot]:
@@ -40,18 +41,33 @@ def train_ars(config: ArsConfig, environment: str, seed: int, steps: int) -> Ite
         steps: transitions in all; the last iteration may go over.
     """
     rng = np.random.default_rng(seed)
-    simulator = Simulator(environment, 2 * config.directions, rng)
+    return search(config, make_simulator(environment, 2 * config.directions, rng), rng, steps)
+
+
+def search(config: ArsConfig, simulator: Simulator, rng: np.random.Generator, steps: int) -> Iterator[Snapshot]:
+    """Train a linear policy in a simulator of twice as many copies as there are directions.
+
+    Args:
+        config: settings.
+        simulator: its rewards, less those for staying alive, are what the policy learns to gain.
+        rng: draws the directions.
+        steps: transitions in all; the last iteration may go over.
+
+    Yields:
+        The policy before the first iteration and after each, with the mean return of what was tried.
+    """
     seen = RunningMoments(simulator.observe().shape[1])
-    weight, done = np.zeros((simulator.model.nu, len(seen.mean))), 0
+    weight, done = np.zeros((simulator.actions, len(seen.mean))), 0
     yield Snapshot(steps=0, policy=_policy(weight, seen))
     while done < steps:
         delta = rng.standard_normal((config.directions, *weight.shape))
         tried = weight + config.noise * np.concatenate([delta, -delta])
-        returns, observed = _returns(simulator, tried, seen)
+        most = min(config.most or simulator.environment.steps, simulator.environment.steps)
+        returns, observed = _returns(simulator, tried, seen, most)
         weight = weight + _step(config, delta, *returns.reshape(2, -1))
         seen.add(observed)
         done += len(observed)
-        yield Snapshot(steps=done, policy=_policy(weight, seen))
+        yield Snapshot(steps=done, policy=_policy(weight, seen), tried=float(returns.mean()))
 
 
 def _step(config: ArsConfig, delta: np.ndarray, forward: np.ndarray, backward: np.ndarray) -> np.ndarray:
@@ -61,8 +77,10 @@ def _step(config: ArsConfig, delta: np.ndarray, forward: np.ndarray, backward: n
     return config.step / (config.top * deviation) * np.einsum("k,kij->ij", (forward - backward)[top], delta[top])
 
 
-def _returns(simulator: Simulator, weights: np.ndarray, seen: RunningMoments) -> tuple[np.ndarray, np.ndarray]:
-    """Play one episode with each weight matrix.
+def _returns(
+    simulator: Simulator, weights: np.ndarray, seen: RunningMoments, most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Play one episode of at most so many steps with each weight matrix.
 
     Returns:
         Returns ``[2N]`` without the reward for staying alive, which would reward standing still (section 4.3), and
@@ -70,11 +88,12 @@ def _returns(simulator: Simulator, weights: np.ndarray, seen: RunningMoments) ->
     """
     alive, returns, observed = np.arange(len(weights)), np.zeros(len(weights)), []
     simulator.reset(alive)
-    for _ in range(EPISODE_STEPS):
+    rule = simulator.environment.rule
+    for _ in range(most):
         observed.append(simulator.observe()[alive])
         actions = np.einsum("kij,kj->ki", weights[alive], seen.normalise(observed[-1]))
         rewards, terminated = simulator.step(np.clip(actions, -1, 1), alive)
-        returns[alive] += rewards - simulator.environment.alive_reward
+        returns[alive] += rewards - (rule.alive_reward if rule else 0.0)
         alive = alive[~terminated]
         if len(alive) == 0:
             break

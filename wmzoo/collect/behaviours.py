@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from wmzoo.collect.ars import ArsConfig, train_ars
-from wmzoo.collect.environments import EPISODE_STEPS, find_environment
+from wmzoo.collect.environments import find_environment
 from wmzoo.collect.ladder import Ladder, choose_rungs, roles, write_ladder
 from wmzoo.collect.policies import Policy, Snapshot
 from wmzoo.collect.ppo import PpoConfig, train_ppo
 from wmzoo.collect.sac import SacConfig, train_sac
-from wmzoo.collect.simulators import Simulator
+from wmzoo.collect.simulators import make_simulator
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.progress import bar
 
@@ -46,8 +46,18 @@ SETTINGS: dict[str, dict[str, Settings]] = {
 }
 """By environment and method; the directions of random search grow with the number of weights."""
 
+USUAL: dict[str, Settings] = {
+    "ppo": PpoConfig(),
+    "sac": SacConfig(),
+    "ars": ArsConfig(directions=16, top=8, step=0.02, noise=0.03),
+}
+"""By method, of all other environments."""
+
 LADDERS = {"hopper": ("ppo", 1_200_000), "halfcheetah": ("sac", 400_000), "walker2d": ("ppo", 1_600_000)}
 """Method and transitions of the shipped ladder of each environment."""
+
+USUAL_LADDER = ("ppo", 1_000_000)
+"""The same of all other environments, which the package ships no ladder for."""
 
 SCREENING_EPISODES, EPISODES = 6, 50
 """Episodes that choose the rungs of a ladder, and those that measure the chosen."""
@@ -59,7 +69,7 @@ def settings_for(environment: str, method: str) -> Settings:
     Raises:
         WmzooError: there is no such environment or method.
     """
-    methods = SETTINGS[find_environment(environment).name]
+    methods = SETTINGS.get(find_environment(environment).name, USUAL)
     if method not in methods:
         raise WmzooError(f'--method: no method "{method}". {nearest(method, methods)}')
     return methods[method]
@@ -130,9 +140,9 @@ def measure(policy: Policy, environment: str, episodes: int, seed: int) -> Measu
         seed: of the first states and the actions.
     """
     starts, noise = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    simulator = Simulator(environment, episodes, starts)
+    simulator = make_simulator(environment, episodes, starts)
     alive, returns = np.arange(episodes), np.zeros(episodes)
-    for _ in range(EPISODE_STEPS):
+    for _ in range(simulator.environment.steps):
         rewards, terminated = simulator.step(policy.act(simulator.observe()[alive], noise), alive)
         returns[alive] += rewards
         alive = alive[~terminated]
@@ -168,7 +178,7 @@ def make_ladder(
     Raises:
         WmzooError: unknown environment or method, or the folder can't be written.
     """
-    usual_method, usual_steps = LADDERS[find_environment(environment).name]
+    usual_method, usual_steps = LADDERS.get(find_environment(environment).name, USUAL_LADDER)
     method, steps = method or usual_method, usual_steps if steps is None else steps
     settings = settings_for(environment, method)
     _make_folder(folder)
@@ -223,7 +233,7 @@ def _entry(environment: str, rung: int, snapshot: Snapshot, measured: Measured) 
         "return_std": round(float(measured.returns.std(ddof=1)), 2),
         "length_mean": round(float(measured.lengths.mean()), 1),
         "episodes": len(measured.returns),
-        "score": round(find_environment(environment).score(mean), 2),
+        "score": find_environment(environment).score(mean),
     }
 
 

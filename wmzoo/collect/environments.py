@@ -82,7 +82,7 @@ class Environment:
             made = f"Gymnasium {self.gym_id}{self._options()}"
         else:
             made = f"DeepMind Control {'-'.join(self.task)}"
-        return f"{made}; {self.component}{', held out' if self.held_out else ''}"
+        return made
 
     def _options(self) -> str:
         changed = [f"{name}={value}" for name, value in self.options]
@@ -92,12 +92,12 @@ class Environment:
     def score(self, episode_return: float) -> float | None:
         """D4RL's normalised score, 0 for the random and 100 for the expert reference (Fu et al. 2020, section 5).
 
-        None where D4RL has no reference.
+        To two digits; None where D4RL has no reference.
         """
         if self.reference is None:
             return None
         low, high = self.reference
-        return 100 * (episode_return - low) / (high - low)
+        return round(100 * (episode_return - low) / (high - low), 2)
 
 
 WALKER_RULE = PlanarRule(
@@ -232,6 +232,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     for family in (_d4rl(), _gymnasium(), _suite(), _modular(), _pendulums(), _walkers())
     for item in family
 }
+
+D4RL = tuple(name for name, item in ENVIRONMENTS.items() if item.component == "d4rl")
 
 
 def find_environment(name: str) -> Environment:

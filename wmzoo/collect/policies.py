@@ -99,10 +99,11 @@ class Policy:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
-    """A policy as it was after some transitions of training."""
+    """A policy as it was after some transitions of training, and the mean return of what was just tried."""
 
     steps: int
     policy: Policy
+    tried: float = float("nan")
 
 
 def load_policy(path: Path) -> Policy:

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation (Schulman et al. 2017, algorithm 1) on the batched simulator.
+"""Proximal policy optimisation (Schulman et al. 2017, algorithm 1) on many copies at once.
 
 With the choices that Engstrom et al. 2020 found to matter: normalised observations and rewards, orthogonal starts, an
 annealed learning rate. Values of truncated episodes are bootstrapped (Pardo et al. 2018).
@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.moments import RunningMoments
 from wmzoo.collect.policies import Layer, Policy, Snapshot
-from wmzoo.collect.simulators import Simulator
+from wmzoo.collect.simulators import make_simulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +89,8 @@ class _Learner:
     def __init__(self, config: PpoConfig, environment: str, seed: int):
         torch.manual_seed(seed)
         self.config, self.rng = config, np.random.default_rng(seed)
-        self.simulator = Simulator(environment, config.copies, self.rng)
-        inputs, actions = self.simulator.observe().shape[1], self.simulator.model.nu
+        self.simulator = make_simulator(environment, config.copies, self.rng)
+        inputs, actions = self.simulator.observe().shape[1], self.simulator.actions
         self.actor = _network(inputs, config.width, actions, last_gain=0.01)
         self.critic = _network(inputs, config.width, 1, last_gain=1.0)
         self.log_std = nn.Parameter(torch.zeros(actions))
@@ -131,7 +130,7 @@ class _Learner:
         horizon, simulator = self.config.horizon, self.simulator
         size = (horizon, self.config.copies)
         observed, arrived = (np.zeros((*size, len(self.seen.mean))) for _ in range(2))
-        actions = np.zeros((*size, simulator.model.nu), np.float32)
+        actions = np.zeros((*size, simulator.actions), np.float32)
         rewards, terminated, ended = np.zeros(size), np.zeros(size, bool), np.zeros(size, bool)
         std = self.log_std.exp().numpy()
         for t in range(horizon):
@@ -140,7 +139,7 @@ class _Learner:
             actions[t] = mean + std * self.rng.standard_normal(mean.shape, np.float32)
             rewards[t], terminated[t] = simulator.step(np.clip(actions[t], -1, 1))
             arrived[t] = simulator.observe()
-            ended[t] = terminated[t] | (simulator.ages >= EPISODE_STEPS)
+            ended[t] = terminated[t] | (simulator.ages >= simulator.environment.steps)
             rewards[t] = self._scaled(rewards[t], ended[t])
             simulator.reset(np.flatnonzero(ended[t]))
         batch = self._batch(observed, arrived, actions, rewards, terminated, ended)

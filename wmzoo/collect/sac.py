@@ -1,4 +1,4 @@
-"""Soft actor-critic with an adjusted temperature (Haarnoja et al. 2018b) on the batched simulator."""
+"""Soft actor-critic with an adjusted temperature (Haarnoja et al. 2018b) on many copies at once."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from wmzoo.collect.environments import EPISODE_STEPS
 from wmzoo.collect.policies import LOG_STD, Layer, Policy, Snapshot
-from wmzoo.collect.simulators import Simulator
+from wmzoo.collect.simulators import make_simulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +106,8 @@ class _Learner:
     def __init__(self, config: SacConfig, environment: str, seed: int, steps: int):
         torch.manual_seed(seed)
         self.config, self.rng = config, np.random.default_rng(seed)
-        self.simulator = Simulator(environment, config.copies, self.rng)
-        states, self.actions = self.simulator.observe().shape[1], self.simulator.model.nu
+        self.simulator = make_simulator(environment, config.copies, self.rng)
+        states, self.actions = self.simulator.observe().shape[1], self.simulator.actions
         width = config.width
         self.body = nn.Sequential(nn.Linear(states, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.mean, self.log_std = nn.Linear(width, self.actions), nn.Linear(width, self.actions)
@@ -144,7 +143,7 @@ class _Learner:
             actions = self._sample(torch.from_numpy(observed.astype(np.float32)))[0].numpy()
         rewards, terminated = simulator.step(actions)
         self.memory.add(observed, actions, rewards[:, None], simulator.observe(), ~terminated[:, None])
-        simulator.reset(np.flatnonzero(terminated | (simulator.ages >= EPISODE_STEPS)))
+        simulator.reset(np.flatnonzero(terminated | (simulator.ages >= simulator.environment.steps)))
 
     def _sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Actions ``[B, n]`` and their log densities ``[B]`` (appendix C: the change of variables by tanh)."""

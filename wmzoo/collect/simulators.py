@@ -9,6 +9,8 @@ import numpy as np
 from wmzoo.collect import planar
 from wmzoo.collect.environments import Environment, find_environment
 from wmzoo.collect.making import layout, make_gymnasium
+from wmzoo.collect.moments import RunningMoments
+from wmzoo.trajectories import Episode
 
 if TYPE_CHECKING:
     import gymnasium
@@ -19,13 +21,15 @@ class Simulator(Protocol):
 
     Attributes:
         environment: which.
-        ages: transitions since the last reset of each copy, ``[N]``.
         actions: number of action dims, ``n``.
     """
 
     environment: Environment
-    ages: np.ndarray
     actions: int
+
+    @property
+    def ages(self) -> np.ndarray:
+        """Transitions since the last reset of each copy, ``[N]``."""
 
     def reset(self, chosen: np.ndarray) -> None:
         """Start new episodes in the chosen copies ``[c]``, given by their indices."""
@@ -56,6 +60,107 @@ def make_simulator(name: str, count: int, rng: np.random.Generator) -> Simulator
     if find_environment(name).rule is not None:
         return PlanarSimulator(name, count, rng)
     return GymnasiumSimulator(name, count, rng)
+
+
+class Counted:
+    """A simulator that rewards what is rarely seen instead of what its environment rewards.
+
+    Observations are hashed to 16 bits, the signs of random projections; a copy gains ``1 / sqrt(n)`` for a hash that
+    was met ``n`` times (Tang et al. 2017, "#Exploration", equations 1 and 2).
+
+    Args:
+        inner: the simulator.
+        rng: draws the projections.
+    """
+
+    BITS = 16
+
+    def __init__(self, inner: Simulator, rng: np.random.Generator):
+        self.inner, self.environment, self.actions = inner, inner.environment, inner.actions
+        self._seen = RunningMoments(inner.observe().shape[1])
+        self._projection = rng.standard_normal((len(self._seen.mean), self.BITS))
+        self._counts = np.zeros(1 << self.BITS, np.int64)
+
+    @property
+    def ages(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.ages
+
+    def reset(self, chosen: np.ndarray) -> None:
+        """See :class:`Simulator`."""
+        self.inner.reset(chosen)
+
+    def observe(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.observe()
+
+    def step(self, actions: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Simulator`."""
+        chosen = np.arange(len(self.ages)) if chosen is None else chosen
+        _, terminated = self.inner.step(actions, chosen)
+        observed = self.inner.observe()[chosen]
+        self._seen.add(observed)
+        signs = self._seen.normalise(observed) @ self._projection > 0
+        cells = signs @ (1 << np.arange(self.BITS))
+        np.add.at(self._counts, cells, 1)
+        return 1 / np.sqrt(self._counts[cells]), terminated
+
+
+class Recorded:
+    """A simulator that keeps the episodes played in it: the buffer of whatever trains there.
+
+    Args:
+        inner: the simulator.
+
+    Attributes:
+        episodes: finished ones, in the order in which they ended; the most recent of a copy when it is reset.
+    """
+
+    def __init__(self, inner: Simulator):
+        self.inner, self.environment, self.actions = inner, inner.environment, inner.actions
+        self.episodes: list[Episode] = []
+        self._played: list[list[tuple[np.ndarray, np.ndarray, float, np.ndarray, bool]]] = [[] for _ in inner.ages]
+
+    @property
+    def ages(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.ages
+
+    def reset(self, chosen: np.ndarray) -> None:
+        """See :class:`Simulator`."""
+        for index in chosen:
+            self._keep(index)
+        self.inner.reset(chosen)
+
+    def observe(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.observe()
+
+    def step(self, actions: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`Simulator`."""
+        chosen = np.arange(len(self.ages)) if chosen is None else chosen
+        before, columns = self.inner.observe()[chosen], layout(self.environment.name)
+        actions = np.asarray(actions, np.float32)  # as they are stored
+        rewards, terminated = self.inner.step(actions, chosen)
+        after = self.inner.observe()[chosen]
+        for row, index in enumerate(chosen):
+            taken = columns.scaled(actions[row])
+            self._played[index].append((before[row], taken, rewards[row], after[row], bool(terminated[row])))
+        return rewards, terminated
+
+    def _keep(self, index: int) -> None:
+        played, self._played[index] = self._played[index], []
+        if played:
+            observations, actions, rewards, arrived, terminated = zip(*played, strict=True)
+            self.episodes.append(
+                Episode(
+                    observations=np.stack([*observations, arrived[-1]]),
+                    actions=np.stack(actions),
+                    rewards=np.asarray(rewards),
+                    terminated=terminated[-1],
+                    truncated=not terminated[-1],
+                )
+            )
 
 
 class GymnasiumSimulator:

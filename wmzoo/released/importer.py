@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from wmzoo import checkpoint, compat, tracking
-from wmzoo.collect.environments import ENVIRONMENTS, find_environment
+from wmzoo.collect.environments import D4RL, find_environment
 from wmzoo.data.recordings import plain_names
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import replacing, write_json
@@ -178,7 +178,7 @@ def _variates(path: Path, told: Told, arrays: Mapping[str, np.ndarray]) -> dict[
 
 def _known(told: Told, count: int) -> _Named:
     """The columns of a known environment."""
-    from wmzoo.collect.simulators import layout
+    from wmzoo.collect.making import layout
 
     found = layout(find_environment(told.environment).name)
     if len(found.names) != count or told.states not in (None, found.states):
@@ -190,7 +190,7 @@ def _known(told: Told, count: int) -> _Named:
 
 
 def _unknown(path: Path, told: Told, count: int) -> _Named:
-    """Plain names for the columns, as many states as told or as all known environments of that size have."""
+    """Plain names for the columns, as many states as told or as the paper's test environments of that size have."""
     states = told.states if told.states is not None else _guess(path, count)
     if not 0 < states < count:
         raise WmzooError(f"--states: {states} does not fit {count} columns, which are states, a reward and actions.")
@@ -198,14 +198,14 @@ def _unknown(path: Path, told: Told, count: int) -> _Named:
 
 
 def _guess(path: Path, count: int) -> int:
-    """How many states the known environments of so many columns have, if they agree."""
-    from wmzoo.collect.simulators import layout
+    """How many states the paper's test environments of so many columns have, if they agree."""
+    from wmzoo.collect.making import layout
 
-    states = {found.states for found in map(layout, ENVIRONMENTS) if len(found.names) == count}
+    states = {found.states for found in map(layout, D4RL) if len(found.names) == count}
     if len(states) != 1:
         raise WmzooError(
             f"{path}: has ranges of {count} variates and does not say which are states; "
-            f"add --states N, or --environment ({', '.join(ENVIRONMENTS)})."
+            f"add --states N, or --environment NAME ({', '.join(D4RL)}, ...)."
         )
     return states.pop()
 
