@@ -337,7 +337,7 @@ def _buy(job: _Job, episodes: Sequence[Episode]) -> None:
     """Take episodes of training, evenly spaced over it, up to the transitions that a set wants."""
     file = job.growing(job.parts)
     lengths = np.array([len(episode.actions) for episode in episodes])
-    for index in _spaced(lengths, job.bought)[len(file.records) :]:
+    for index in _spaced(lengths, job.bought)[file.episodes :]:
         most = job.bought - file.transitions
         if most > 0:
             _add(file, _cut(episodes[index], most), len(job.behaviours), int(index))
@@ -402,7 +402,7 @@ def _play_task(task: tuple[_Job, int], tell: Tell) -> None:
         while start + file.transitions < stop:
             done = start + file.transitions
             who = turn(job.behaviours, done, job.played)
-            rng, reset_seed = job.random(part * EPISODES + len(file.records))
+            rng, reset_seed = job.random(part * EPISODES + file.episodes)
             most = min(job.limit, stop - done)
             episode = play(gym, job.behaviours[who], layout(job.environment), rng, reset_seed, most)
             _add(file, episode, who, reset_seed)
