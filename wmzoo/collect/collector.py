@@ -33,7 +33,7 @@ from wmzoo.collect.levels import LADDER_LEVELS, QUICK_LEVELS, Behaviour, behavio
 from wmzoo.collect.making import Layout, layout, make_gymnasium
 from wmzoo.collect.pool import Tell
 from wmzoo.data.growing import Growing
-from wmzoo.data.store import TrajectorySet, make_set, open_corpus, write_corpus
+from wmzoo.data.store import TrajectorySet, cost_path, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.files import write_json
 from wmzoo.progress import bar
@@ -120,7 +120,7 @@ def collect(wanted: CollectRecipe, quiet: bool = False, workers: int = 1, shard:
         _play(wanted, jobs, workers, quiet)
         # One set at a time is read back and written, so that memory stays small.
         write_corpus(path, (job.join() for job in jobs), about)
-        write_json(path.with_name(path.name + ".cost.json"), {"seconds": {job.key: job.seconds() for job in jobs}})
+        write_json(cost_path(path), {"seconds": {job.key: job.seconds() for job in jobs}})
     shutil.rmtree(folder, ignore_errors=True)
     return path
 

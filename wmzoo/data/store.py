@@ -3,7 +3,8 @@
 Layout, version 2::
 
     /                              attrs: format = "wmzoo-corpus", version = 2, about (JSON)
-    /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON)
+    /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON),
+                                   seal = a hash of all that is here but the rows
         data       [R, M] float32  rows (s_t, r_t, a_t) of all episodes, one after another
         offsets    [episodes + 1]  int64, row at which each episode begins
         episodes   [episodes]      return, terminated, truncated, behaviour, seed
@@ -102,6 +103,11 @@ class Corpus:
     about: dict[str, Any]
 
 
+def cost_path(corpus: Path) -> Path:
+    """Where it says how many seconds each set of a corpus took to collect: ``{"seconds": {key: s}}``."""
+    return corpus.with_name(f"{corpus.name}.cost.json")
+
+
 def corpus_path(to: Path) -> Path:
     """Where a corpus is written: ``.h5`` is added to a path without an ending."""
     return to if to.suffix else to.with_suffix(".h5")
@@ -172,7 +178,8 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
     """
     with replacing(path) as partial:
         try:
-            with h5py.File(partial, "w") as file:
+            # HDF5's newer layout has checksums over its own structure, and takes attributes of any length.
+            with h5py.File(partial, "w", libver="v110") as file:
                 file.attrs.update({"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
                 for item in sets:
                     _write_set(file, item)
@@ -188,7 +195,19 @@ def _write_set(file: h5py.File, item: TrajectorySet) -> None:
     group.create_dataset("data", data=np.asarray(item.data, "<f4"))
     group.create_dataset("offsets", data=item.offsets)
     group.create_dataset("episodes", data=item.episodes)
-    group.create_dataset("statistics", data=measure(item.data, item.offsets))
+    group.create_dataset(
+        "statistics", data=measure(item.data, item.offsets) if item.statistics is None else item.statistics
+    )
+    group.attrs["seal"] = _seal(group)
+
+
+def _seal(group: h5py.Group) -> str:
+    """SHA-256 of everything of a set but its rows, which are checked by their own: so little that opening checks it."""
+    attributes = {name: str(value) for name, value in group.attrs.items() if name != "seal"}
+    sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
+    for name in ("offsets", "episodes", "statistics"):
+        sha.update(group[name][()].tobytes())
+    return sha.hexdigest()
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -216,7 +235,7 @@ def open_corpus(path: str | Path) -> Corpus:
                 for level, group in levels.items()
             }
             return Corpus(path=path, sets=sets, about=json.loads(file.attrs["about"]))
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # h5py of damaged files
         raise WmzooError(f"{path}: not a readable corpus, perhaps cut short ({error}); collect it again.") from error
 
 
@@ -224,6 +243,8 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
     place = f"{path}: set {environment}/{level}"
     names, data, offsets = json.loads(group.attrs["names"]), group["data"], group["offsets"][()]
     states = int(group.attrs["states"])
+    if "seal" in group.attrs and group.attrs["seal"] != _seal(group):  # corpora of before have none
+        raise WmzooError(f"{place}: what it says of its rows has changed since it was written; collect it again.")
     if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
         raise WmzooError(
             f"{place}: {data.dtype} data of shape {data.shape} for {len(names)} variates; collect it again."
