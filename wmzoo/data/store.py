@@ -3,8 +3,8 @@
 Layout, version 2::
 
     /                              attrs: format = "wmzoo-corpus", version = 2, about (JSON)
-    /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON),
-                                   seal = a hash of all that is here but the rows
+    /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON)
+                                   and seal, a hash of all that is here but the rows
         data       [R, M] float32  rows (s_t, r_t, a_t) of all episodes, one after another
         offsets    [episodes + 1]  int64, row at which each episode begins
         episodes   [episodes]      return, terminated, truncated, behaviour, seed
@@ -180,7 +180,7 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
         try:
             # HDF5's newer layout has checksums over its own structure, and takes attributes of any length.
             with h5py.File(partial, "w", libver="v110") as file:
-                file.attrs.update({"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
+                _describe(file, {"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
                 for item in sets:
                     _write_set(file, item)
         except RuntimeError as error:  # what h5py makes of a disk that fills up
@@ -189,21 +189,32 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
 
 def _write_set(file: h5py.File, item: TrajectorySet) -> None:
     group = file.create_group(f"sets/{item.key}")
-    group.attrs.update({"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
-    group.attrs.update({"component": item.component, "bodies": json.dumps(item.bodies)})
-    group.attrs.update({"names": json.dumps(item.names), "about": json.dumps(item.about)})
+    _describe(group, {"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
+    _describe(group, {"component": item.component, "bodies": json.dumps(item.bodies)})
+    _describe(group, {"names": json.dumps(item.names), "about": json.dumps(item.about)})
     group.create_dataset("data", data=np.asarray(item.data, "<f4"))
     group.create_dataset("offsets", data=item.offsets)
     group.create_dataset("episodes", data=item.episodes)
     group.create_dataset(
         "statistics", data=measure(item.data, item.offsets) if item.statistics is None else item.statistics
     )
-    group.attrs["seal"] = _seal(group)
+    _describe(group, {"seal": _seal(group)})
+
+
+def _describe(group: h5py.Group, values: dict[str, str | int | float]) -> None:
+    """Set attributes, text as bytes of fixed length: HDF5 keeps any other in a heap without a checksum."""
+    for name, value in values.items():
+        group.attrs[name] = np.bytes_(value.encode() or b"\0") if isinstance(value, str) else value
+
+
+def _text(group: h5py.Group, name: str) -> str:
+    value = group.attrs[name]
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _seal(group: h5py.Group) -> str:
     """SHA-256 of everything of a set but its rows, which are checked by their own: so little that opening checks it."""
-    attributes = {name: str(value) for name, value in group.attrs.items() if name != "seal"}
+    attributes = {name: _text(group, name) for name in group.attrs if name != "seal"}
     sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
     for name in ("offsets", "episodes", "statistics"):
         sha.update(group[name][()].tobytes())
@@ -223,7 +234,7 @@ def open_corpus(path: str | Path) -> Corpus:
         )
     try:
         with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT:
+            if "format" not in file.attrs or _text(file, "format") != FORMAT:
                 raise WmzooError(f"{path}: an HDF5 file, but not a wmzoo corpus; collect or import one.")
             if file.attrs["version"] != VERSION:
                 raise WmzooError(
@@ -234,16 +245,16 @@ def open_corpus(path: str | Path) -> Corpus:
                 for environment, levels in file["sets"].items()
                 for level, group in levels.items()
             }
-            return Corpus(path=path, sets=sets, about=json.loads(file.attrs["about"]))
+            return Corpus(path=path, sets=sets, about=json.loads(_text(file, "about")))
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # h5py of damaged files
         raise WmzooError(f"{path}: not a readable corpus, perhaps cut short ({error}); collect it again.") from error
 
 
 def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> TrajectorySet:
     place = f"{path}: set {environment}/{level}"
-    names, data, offsets = json.loads(group.attrs["names"]), group["data"], group["offsets"][()]
+    names, data, offsets = json.loads(_text(group, "names")), group["data"], group["offsets"][()]
     states = int(group.attrs["states"])
-    if "seal" in group.attrs and group.attrs["seal"] != _seal(group):  # corpora of before have none
+    if "seal" in group.attrs and _text(group, "seal") != _seal(group):  # corpora of before have none
         raise WmzooError(f"{place}: what it says of its rows has changed since it was written; collect it again.")
     if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
         raise WmzooError(
@@ -268,9 +279,9 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         data=np.memmap(path, "<f4", "r", data.id.get_offset(), data.shape),
         offsets=offsets,
         episodes=group["episodes"][()],
-        about=json.loads(group.attrs["about"]),
-        component=str(group.attrs["component"]),
-        bodies=tuple(json.loads(group.attrs["bodies"])),
+        about=json.loads(_text(group, "about")),
+        component=_text(group, "component"),
+        bodies=tuple(json.loads(_text(group, "bodies"))),
         statistics=group["statistics"][()].astype(STATISTICS),
-        sha256=str(group.attrs["sha256"]),
+        sha256=_text(group, "sha256"),
     )
