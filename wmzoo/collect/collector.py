@@ -105,15 +105,15 @@ def collect(wanted: CollectRecipe, quiet: bool = False, workers: int = 1, shard:
     path = shard.path(Path(wanted.corpus))
     ladders = _ladders(wanted)
     about = {"recipe": _determinants(wanted, ladders), "name": wanted.name, "versions": versions()}
+    keys = sorted(wanted.keys)[shard.number - 1 :: shard.count]
+    if not keys:
+        raise WmzooError(f"--shard: the recipe has {len(wanted.keys)} sets, too few for shard {shard.number}.")
     if path.exists():
-        _require_same(path, about)
+        _require_same(path, about, [f"{environment}/{level}" for environment, level in keys])
         if not quiet:
             print(f"{path}: already collected by this recipe; nothing to do.", file=sys.stderr)
         return path
     folder = path.with_name(path.name + ".parts")
-    keys = sorted(wanted.keys)[shard.number - 1 :: shard.count]
-    if not keys:
-        raise WmzooError(f"--shard: the recipe has {len(wanted.keys)} sets, too few for shard {shard.number}.")
     with _alone(folder):
         jobs = [_Job(wanted, environment, level, ladders.get(environment), folder) for environment, level in keys]
         _train(wanted, jobs, workers, quiet)
@@ -146,8 +146,9 @@ def _determinants(wanted: CollectRecipe, ladders: dict[str, Ladder]) -> dict[str
     return json.loads(json.dumps(settings))
 
 
-def _require_same(path: Path, about: dict[str, Any]) -> None:
-    there = open_corpus(path).about.get("recipe", {})
+def _require_same(path: Path, about: dict[str, Any], keys: Sequence[str]) -> None:
+    corpus = open_corpus(path)
+    there = corpus.about.get("recipe", {})
     if not isinstance(there, dict):
         there = {}
     different = [key for key, value in about["recipe"].items() if there.get(key) != value]
@@ -155,6 +156,11 @@ def _require_same(path: Path, about: dict[str, Any]) -> None:
         raise WmzooError(
             f"{path}: already holds a corpus of another recipe (different: {', '.join(different)}); "
             "choose another place by corpus=PATH, or delete it."
+        )
+    missing = [key for key in keys if key not in corpus.sets]
+    if missing:
+        raise WmzooError(
+            f"{path}: lacks {len(missing)} of {len(keys)} sets, {missing[0]} first; merge all shards, or delete it."
         )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from wmzoo.data.statistics import STATISTICS, measure
 from wmzoo.errors import WmzooError
-from wmzoo.files import replacing
+from wmzoo.files import read_json, replacing
 
 FORMAT, VERSION = "wmzoo-corpus", 2
 EPISODE = np.dtype([("return", "<f4"), ("terminated", "?"), ("truncated", "?"), ("behaviour", "<i2"), ("seed", "<i8")])
@@ -106,6 +106,21 @@ class Corpus:
 def cost_path(corpus: Path) -> Path:
     """Where it says how many seconds each set of a corpus took to collect: ``{"seconds": {key: s}}``."""
     return corpus.with_name(f"{corpus.name}.cost.json")
+
+
+def costs_of(path: Path) -> dict[str, float]:
+    """Seconds that each set of a corpus took to collect; none if it was imported.
+
+    Raises:
+        WmzooError: the file beside the corpus is damaged.
+    """
+    beside = cost_path(path)
+    if not beside.is_file():
+        return {}
+    try:
+        return {str(key): float(seconds) for key, seconds in read_json(beside)["seconds"].items()}
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise WmzooError(f"{beside}: is not what a collection wrote; delete it, it only tells seconds.") from error
 
 
 def corpus_path(to: Path) -> Path:
@@ -254,8 +269,6 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
     place = f"{path}: set {environment}/{level}"
     names, data, offsets = json.loads(_text(group, "names")), group["data"], group["offsets"][()]
     states = int(group.attrs["states"])
-    if "seal" in group.attrs and _text(group, "seal") != _seal(group):  # corpora of before have none
-        raise WmzooError(f"{place}: what it says of its rows has changed since it was written; collect it again.")
     if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
         raise WmzooError(
             f"{place}: {data.dtype} data of shape {data.shape} for {len(names)} variates; collect it again."
@@ -270,6 +283,8 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         raise WmzooError(f"{place}: episode {bad} is shorter than two steps; remove it, or collect the set again.")
     if data.id.get_offset() is None:
         raise WmzooError(f"{place}: its data is not contiguous, so it can't be memory-mapped; collect it again.")
+    if "seal" in group.attrs and _text(group, "seal") != _seal(group):  # corpora of before have none
+        raise WmzooError(f"{place}: what it says of its rows has changed since it was written; collect it again.")
     return TrajectorySet(
         environment=environment,
         level=level,
