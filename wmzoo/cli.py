@@ -114,7 +114,7 @@ def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "collect, import, check, cut and export corpora"
+    about = "collect, import, merge, check, cut and export corpora"
     data = commands.add_parser("data", help=about, description=f"{about.capitalize()}.")
     verbs = data.add_subparsers(required=True, metavar="VERB")
     collect = _add(verbs, "collect", _data_collect, "collect trajectories into a corpus; goes on where it stopped")
@@ -144,6 +144,10 @@ def _corpus_commands(verbs: argparse._SubParsersAction[argparse.ArgumentParser])
     info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
     check = _add(verbs, "check", _data_check, "read a whole corpus and say what is wrong with it")
     check.add_argument("corpus")
+    merge = _add(verbs, "merge", _data_merge, "join corpora, such as the shards of a collection")
+    merge.add_argument("corpora", nargs="+", metavar="corpus")
+    merge.add_argument("--to", type=Path, required=True, help="the corpus to make")
+    _quiet(merge)
     part = _add(verbs, "subset", _data_subset, "copy a part of a corpus")
     part.add_argument("corpus")
     _settings(part, "fraction=0.1, include=[...], exclude=[...]")
@@ -296,6 +300,13 @@ def _data_check(options: argparse.Namespace) -> None:
     from wmzoo.data import info
 
     info.check_corpus(options.corpus)
+
+
+def _data_merge(options: argparse.Namespace) -> None:
+    from wmzoo.data import merging
+
+    path = merging.merge(options.corpora, options.to, options.quiet)
+    print(f"{path}\nNext: wmzoo data info {path}")
 
 
 def _data_subset(options: argparse.Namespace) -> None:

@@ -190,3 +190,6 @@ EXPECTED = {  # the set that the episodes land in
     "rl_unplugged": "toy/rl_unplugged", "jat": "mujoco-toy/jat", "db1": "toy/db1", "tdmpc2": "pendulum-swingup/tdmpc2",
     "macaw": "walker2d-params/task3", "npz": "toy/own",
 }  # fmt: skip
+COMPONENTS = {  # the parts of a mixture that they belong to, where those are not the formats themselves
+    "unitraj": "modular_rl", "npz": "own",
+}  # fmt: skip

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from formats import EXPECTED, WITHOUT_FINAL_STATE, WRITERS
+from formats import COMPONENTS, EXPECTED, WITHOUT_FINAL_STATE, WRITERS
 from systems import planted_episode
 
 from wmzoo import cli, load, recipe, training
@@ -48,6 +48,7 @@ def test_the_planted_system_comes_through_aligned(workdir, form):
     corpus = open_corpus(importing.import_files(form, [path], workdir / "corpora" / form, quiet=True))
     item = corpus.sets[EXPECTED[form]]
     assert corpus.path.name == f"{form}.h5" and list(corpus.sets) == [EXPECTED[form]] and corpus.about["skipped"] == []
+    assert item.component == COMPONENTS.get(form, form)
     assert not corpus.path.with_name(f"{form}.h5.parts").exists()
     for i, episode in enumerate(episodes):
         rows, wanted = item.rows(i), episode_rows(episode)
@@ -150,9 +151,10 @@ def test_what_can_not_be_used_is_left_out_and_told(workdir, capsys):
 def test_names_and_levels_can_be_told(workdir):
     path = written("npz", workdir / "in", planted())
     corpus = open_corpus(
-        importing.import_files("npz", [path], workdir / "own", ["environment=mine", "level=a/b"], True)
+        importing.import_files("npz", [path], workdir / "own", ["environment=mine", "level=a/b", "component=lab"], True)
     )
-    assert list(corpus.sets) == ["mine/a-b"] and corpus.sets["mine/a-b"].dt == 0.05
+    item = corpus.sets["mine/a-b"]
+    assert list(corpus.sets) == ["mine/a-b"] and item.dt == 0.05 and item.component == "lab"
 
 
 def test_a_stopped_import_goes_on_and_gives_the_same_bytes(workdir, monkeypatch):
@@ -178,6 +180,20 @@ def test_a_stopped_import_goes_on_and_gives_the_same_bytes(workdir, monkeypatch)
     assert len(calls) == 10  # the four files that were through are not read again
     a, b = (open_corpus(p).sets["toy/proto"] for p in (whole, workdir / "again.h5"))
     assert a.sha256 == b.sha256 and np.array_equal(a.data, b.data)
+
+
+def test_an_import_that_lost_rows_begins_anew(workdir, monkeypatch):
+    path = written("exorl", workdir / "in", planted((12,) * 6))
+    whole = importing.import_files("exorl", [path], workdir / "whole", quiet=True)
+    monkeypatch.setattr(importing, "JOURNAL_SECONDS", -1.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(importing, "write_corpus", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            importing.import_files("exorl", [path], workdir / "again", quiet=True)
+    rows = workdir / "again.h5.parts" / "0.rows"
+    rows.write_bytes(rows.read_bytes()[:-1])  # the journal was on the disk, the last row not all of it
+    again = importing.import_files("exorl", [path], workdir / "again", quiet=True)
+    assert open_corpus(again).sets["toy/proto"].sha256 == open_corpus(whole).sets["toy/proto"].sha256
 
 
 def test_a_killed_import_goes_on(workdir):

@@ -33,7 +33,7 @@ from wmzoo.collect.levels import LADDER_LEVELS, QUICK_LEVELS, Behaviour, behavio
 from wmzoo.collect.making import Layout, layout, make_gymnasium
 from wmzoo.collect.pool import Tell
 from wmzoo.data.growing import Growing
-from wmzoo.data.store import TrajectorySet, make_set, open_corpus, write_corpus
+from wmzoo.data.store import TrajectorySet, cost_path, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.files import write_json
 from wmzoo.progress import bar
@@ -105,22 +105,22 @@ def collect(wanted: CollectRecipe, quiet: bool = False, workers: int = 1, shard:
     path = shard.path(Path(wanted.corpus))
     ladders = _ladders(wanted)
     about = {"recipe": _determinants(wanted, ladders), "name": wanted.name, "versions": versions()}
+    keys = sorted(wanted.keys)[shard.number - 1 :: shard.count]
+    if not keys:
+        raise WmzooError(f"--shard: the recipe has {len(wanted.keys)} sets, too few for shard {shard.number}.")
     if path.exists():
-        _require_same(path, about)
+        _require_same(path, about, [f"{environment}/{level}" for environment, level in keys])
         if not quiet:
             print(f"{path}: already collected by this recipe; nothing to do.", file=sys.stderr)
         return path
     folder = path.with_name(path.name + ".parts")
-    keys = sorted(wanted.keys)[shard.number - 1 :: shard.count]
-    if not keys:
-        raise WmzooError(f"--shard: the recipe has {len(wanted.keys)} sets, too few for shard {shard.number}.")
     with _alone(folder):
         jobs = [_Job(wanted, environment, level, ladders.get(environment), folder) for environment, level in keys]
         _train(wanted, jobs, workers, quiet)
         _play(wanted, jobs, workers, quiet)
         # One set at a time is read back and written, so that memory stays small.
         write_corpus(path, (job.join() for job in jobs), about)
-        write_json(path.with_name(path.name + ".cost.json"), {"seconds": {job.key: job.seconds() for job in jobs}})
+        write_json(cost_path(path), {"seconds": {job.key: job.seconds() for job in jobs}})
     shutil.rmtree(folder, ignore_errors=True)
     return path
 
@@ -146,8 +146,9 @@ def _determinants(wanted: CollectRecipe, ladders: dict[str, Ladder]) -> dict[str
     return json.loads(json.dumps(settings))
 
 
-def _require_same(path: Path, about: dict[str, Any]) -> None:
-    there = open_corpus(path).about.get("recipe", {})
+def _require_same(path: Path, about: dict[str, Any], keys: Sequence[str]) -> None:
+    corpus = open_corpus(path)
+    there = corpus.about.get("recipe", {})
     if not isinstance(there, dict):
         there = {}
     different = [key for key, value in about["recipe"].items() if there.get(key) != value]
@@ -155,6 +156,11 @@ def _require_same(path: Path, about: dict[str, Any]) -> None:
         raise WmzooError(
             f"{path}: already holds a corpus of another recipe (different: {', '.join(different)}); "
             "choose another place by corpus=PATH, or delete it."
+        )
+    missing = [key for key in keys if key not in corpus.sets]
+    if missing:
+        raise WmzooError(
+            f"{path}: lacks {len(missing)} of {len(keys)} sets, {missing[0]} first; merge all shards, or delete it."
         )
 
 
@@ -337,7 +343,7 @@ def _buy(job: _Job, episodes: Sequence[Episode]) -> None:
     """Take episodes of training, evenly spaced over it, up to the transitions that a set wants."""
     file = job.growing(job.parts)
     lengths = np.array([len(episode.actions) for episode in episodes])
-    for index in _spaced(lengths, job.bought)[len(file.records) :]:
+    for index in _spaced(lengths, job.bought)[file.episodes :]:
         most = job.bought - file.transitions
         if most > 0:
             _add(file, _cut(episodes[index], most), len(job.behaviours), int(index))
@@ -402,7 +408,7 @@ def _play_task(task: tuple[_Job, int], tell: Tell) -> None:
         while start + file.transitions < stop:
             done = start + file.transitions
             who = turn(job.behaviours, done, job.played)
-            rng, reset_seed = job.random(part * EPISODES + len(file.records))
+            rng, reset_seed = job.random(part * EPISODES + file.episodes)
             most = min(job.limit, stop - done)
             episode = play(gym, job.behaviours[who], layout(job.environment), rng, reset_seed, most)
             _add(file, episode, who, reset_seed)

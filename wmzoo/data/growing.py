@@ -19,15 +19,19 @@ class Growing:
     Args:
         path: of both, without the ending; what is there already is kept, up to its last whole episode.
         columns: of the rows, ``M``.
+        most: episodes to keep of what is there; what comes after them is overwritten. All if None.
+        synced: each episode is on the disk before the next one begins: for episodes that cost more to make than the
+            milliseconds that this takes.
 
     Attributes:
-        records: one ``RECORD`` an episode so far.
+        episodes: how many there are so far; they have ``length`` rows.
     """
 
-    def __init__(self, path: Path, columns: int):
-        self.path, self.columns = path, columns
+    def __init__(self, path: Path, columns: int, most: int | None = None, synced: bool = True):
+        self.path, self.columns, self.synced = path, columns, synced
         self.rows_path, self.records_path = path.with_name(f"{path.name}.rows"), path.with_name(f"{path.name}.episodes")
-        self.records = self._whole()
+        whole = self._whole()[:most]
+        self.episodes, self.length = len(whole), int(whole["length"].sum())
 
     def _whole(self) -> np.ndarray:
         """The records whose rows are all there."""
@@ -39,12 +43,17 @@ class Growing:
         return records[ends <= self.rows_path.stat().st_size]
 
     @property
+    def records(self) -> np.ndarray:
+        """One ``RECORD`` an episode so far, read from the file."""
+        return np.fromfile(self.records_path, RECORD, self.episodes) if self.episodes else np.zeros(0, RECORD)
+
+    @property
     def transitions(self) -> int:
         """So far; each episode has one row more."""
-        return int(self.records["length"].sum()) - len(self.records)
+        return self.length - self.episodes
 
     def add(self, rows: np.ndarray, record: tuple[float, bool, bool, int, int]) -> None:
-        """Append an episode, its rows on the disk before its record.
+        """Append an episode, its rows before its record.
 
         Args:
             rows: ``[L+1, M]``.
@@ -54,23 +63,23 @@ class Growing:
             WmzooError: the files can't be written, or the disk is full.
         """
         entry = np.array([(len(rows), record)], RECORD)
-        start = int(self.records["length"].sum()) * self.columns * 4
-        self._write(self.rows_path, start, np.ascontiguousarray(rows, "<f4").tobytes())
-        self._write(self.records_path, len(self.records) * RECORD.itemsize, entry.tobytes())
-        self.records = np.concatenate([self.records, entry])
+        self._write(self.rows_path, self.length * self.columns * 4, np.ascontiguousarray(rows, "<f4").tobytes())
+        self._write(self.records_path, self.episodes * RECORD.itemsize, entry.tobytes())
+        self.episodes, self.length = self.episodes + 1, self.length + len(rows)
 
     def _write(self, path: Path, place: int, data: bytes) -> None:
+        """Write at a place of a file; what an interrupted call had written there is cut off."""
         try:
             with path.open("r+b" if place else "wb") as file:
                 file.seek(place)
                 file.truncate()
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if self.synced:
+                    file.flush()
+                    os.fsync(file.fileno())
         except OSError as error:
             raise WmzooError(f"{path}: can't be written ({error.strerror}); free some space, then go on.") from error
 
     def rows(self) -> np.ndarray:
         """All rows, ``[R, M]`` float32, mapped from the file."""
-        count = int(self.records["length"].sum())
-        return np.memmap(self.rows_path, "<f4", "r", 0, (count, self.columns))
+        return np.memmap(self.rows_path, "<f4", "r", 0, (self.length, self.columns))

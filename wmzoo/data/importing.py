@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 
 from wmzoo.data import sources
+from wmzoo.data.growing import Growing
 from wmzoo.data.recordings import Recording, Skipped, fault
-from wmzoo.data.store import EPISODE, TrajectorySet, corpus_path, digest, open_corpus, write_corpus
+from wmzoo.data.store import TrajectorySet, corpus_path, digest, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, replacing, write_json
 from wmzoo.progress import bar, console
@@ -33,7 +34,6 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, 
           zlib.error)  # fmt: skip
 SHOWN = 8  # reasons printed, and kept in the corpus
 JOURNAL_SECONDS = 2.0  # of reading, the most that a kill can lose
-RECORD = np.dtype([("length", "<i8"), ("episode", EPISODE)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +42,7 @@ class Config:
 
     environment: str = setting("", "name of the environment of all files, in place of their own")
     level: str = setting("", "level of behaviour of all files, in place of their own")
+    component: str = setting("", "part of a mixture that all files belong to, in place of their format's or folder's")
 
 
 def import_files(
@@ -133,11 +134,10 @@ def _told(skipped: Sequence[Sequence[str]], title: str) -> str:
 
 def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Recording | Skipped]:
     """The usable episodes of a file; a file that breaks off is left out from there on, with the reason."""
-    index = 0
+    index, changes = 0, {name: value for name, value in vars(config).items() if value}
     try:
         for item in reader.read(path):
             if isinstance(item, Recording):
-                changes = {name: value for name, value in vars(config).items() if value}
                 item = dataclasses.replace(item, **changes)
                 reason = fault(item)
                 yield Skipped(f"{path}, episode {index}", reason) if reason else item
@@ -150,7 +150,7 @@ def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Reco
 
 
 class Spool:
-    """Rows on their way into a corpus: two growing files a set, and a journal of the source files that are through.
+    """Episodes on their way into a corpus: growing files of each set, and a journal of the source files that are done.
 
     Args:
         folder: is made, or taken up where an earlier call left it.
@@ -161,6 +161,7 @@ class Spool:
         self.folder, self.journal, self.written = folder, folder / "journal.json", 0.0
         self.about = about
         self.sets: dict[str, dict[str, Any]] = {}
+        self.growing: dict[str, Growing] = {}
         self.skipped: list[list[str]] = []
         self.done = 0
         self._open()
@@ -169,8 +170,7 @@ class Spool:
         """Go on from the journal."""
         if self.journal.is_file():
             kept = read_json(self.journal)
-            if kept["about"] == self.about:
-                self.sets, self.skipped, self.done = kept["sets"], kept["skipped"], kept["done"]
+            if kept["about"] == self.about and self._take_up(kept):
                 return
         self.remove()
         try:
@@ -179,6 +179,17 @@ class Spool:
             raise WmzooError(
                 f"{self.folder}: can't be made ({error.strerror}); choose another place by --to."
             ) from error
+
+    def _take_up(self, kept: dict[str, Any]) -> bool:
+        """Open the files that a journal tells of; false if they hold less than it says, as after a power cut."""
+        growing = {key: self._grow(about, most=kept["episodes"][key]) for key, about in kept["sets"].items()}
+        if any(growing[key].episodes < count for key, count in kept["episodes"].items()):
+            return False
+        self.sets, self.growing, self.skipped, self.done = kept["sets"], growing, kept["skipped"], kept["done"]
+        return True
+
+    def _grow(self, about: dict[str, Any], most: int) -> Growing:
+        return Growing(self.folder / about["file"], len(about["names"]), most, synced=False)
 
     def add(self, recordings: Iterator[Recording | Skipped]) -> None:
         """Take in one source file; every now and then, note in the journal how many are through."""
@@ -189,40 +200,28 @@ class Spool:
                 self._append(item)
         self.done += 1
         if time.monotonic() - self.written > JOURNAL_SECONDS:
-            write_json(self.journal, {k: getattr(self, k) for k in ("about", "sets", "skipped", "done")})
+            kept = {name: getattr(self, name) for name in ("about", "sets", "skipped", "done")}
+            write_json(self.journal, {**kept, "episodes": {key: file.episodes for key, file in self.growing.items()}})
             self.written = time.monotonic()
 
     def _append(self, item: Recording) -> None:
         key, episode = f"{_safe(item.environment)}/{_safe(item.level)}", item.episode
-        about = {"names": list(item.names), "states": episode.observations.shape[1], "dt": item.dt}
-        known = self.sets.setdefault(key, {**about, "file": str(len(self.sets)), "rows": 0, "episodes": 0})
-        if any(known[name] != about[name] for name in ("names", "states")):
+        about = {"names": list(item.names), "states": episode.observations.shape[1]}
+        if key not in self.sets:
+            own = {"dt": item.dt, "component": item.component, "file": str(len(self.sets))}
+            self.sets[key] = {**about, **own}
+            self.growing[key] = self._grow(self.sets[key], most=0)
+        if any(self.sets[key][name] != value for name, value in about.items()):
             self.skipped.append([key, f"an episode with other columns than the first ({len(item.names)} variates)"])
             return
-        rows = episode_rows(episode).astype("<f4")
-        record = (len(rows), (episode.rewards.sum(), episode.terminated, episode.truncated, -1, -1))
-        self._put(f"{known['file']}.rows", known["rows"] * rows[0].nbytes, rows.tobytes())
-        self._put(f"{known['file']}.episodes", known["episodes"] * RECORD.itemsize, np.array(record, RECORD).tobytes())
-        known["rows"] += len(rows)
-        known["episodes"] += 1
-
-    def _put(self, name: str, place: int, data: bytes) -> None:
-        """Write at a place of a file; what an interrupted call had written there is cut off."""
-        path = self.folder / name
-        try:
-            with path.open("r+b" if place else "wb") as file:
-                file.seek(place)
-                file.truncate()
-                file.write(data)
-        except OSError as error:
-            raise WmzooError(f"{path}: can't be written ({error.strerror}); free some space, then go on.") from error
+        total = float(episode.rewards.sum())
+        self.growing[key].add(episode_rows(episode), (total, episode.terminated, episode.truncated, -1, -1))
 
     def joined(self) -> Iterator[TrajectorySet]:
-        """The sets, their rows mapped from the spool."""
-        for key, about in self.sets.items():
+        """The sets in the order of their keys, their rows mapped from the spool."""
+        for key, about in sorted(self.sets.items()):
             environment, level = key.split("/")
-            data = np.memmap(self.folder / f"{about['file']}.rows", "<f4", "r", 0, (about["rows"], len(about["names"])))
-            records = np.fromfile(self.folder / f"{about['file']}.episodes", RECORD, about["episodes"])
+            data, records = self.growing[key].rows(), self.growing[key].records
             offsets = np.concatenate([[0], np.cumsum(records["length"])]).astype("<i8")
             mean = float(records["episode"]["return"].mean(dtype=np.float64))
             yield TrajectorySet(
@@ -235,6 +234,7 @@ class Spool:
                 offsets=offsets,
                 episodes=records["episode"],
                 about={"imported": self.about["imported"], "return_mean": round(mean, 2), "episodes": len(records)},
+                component=about["component"],
                 sha256=digest(data, offsets),
             )
 

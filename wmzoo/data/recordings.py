@@ -20,6 +20,7 @@ class Recording:
 
     Attributes:
         environment, level: the set that it belongs to.
+        component: the part of a mixture that the set belongs to: its format, or its folder in a collection of many.
         names: ``[M]`` columns: states, reward, actions.
         dt: control interval in seconds; 0 if the format does not tell.
         episode: aligned.
@@ -27,6 +28,7 @@ class Recording:
 
     environment: str
     level: str
+    component: str
     names: tuple[str, ...]
     episode: Episode
     dt: float = 0.0

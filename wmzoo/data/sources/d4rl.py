@@ -47,7 +47,13 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
             episode = followed(
                 file["observations"][rows], file["actions"][rows], file["rewards"][rows], final, over, not over
             )
-            yield Recording(environment=environment, level=level, names=plain_names(states, actions), episode=episode)
+            yield Recording(
+                environment=environment,
+                level=level,
+                component="d4rl",
+                names=plain_names(states, actions),
+                episode=episode,
+            )
 
 
 def _seams(file: h5py.File, count: int) -> np.ndarray:

@@ -37,6 +37,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
     yield Recording(
         environment=folder.name,
         level="db1",
+        component="db1",
         names=(*names, "reward", *(f"a{i}" for i in range(actions.shape[1]))),
         episode=episode,
     )

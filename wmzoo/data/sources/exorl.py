@@ -25,7 +25,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
     """The one episode of a file."""
     folders = [part for part in path.parts[:-1] if part != "buffer"]
     environment, level = folders[-2:] if len(folders) > 1 else ["exorl", "exorl"]
-    yield Recording(environment=environment, level=level, **episode_of(path))
+    yield Recording(environment=environment, level=level, component="exorl", **episode_of(path))
 
 
 def episode_of(path: Path) -> dict:

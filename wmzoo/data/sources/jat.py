@@ -41,6 +41,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
             yield Recording(
                 environment=path.parent.name,
                 level="jat",
+                component="jat",
                 names=plain_names(states.shape[1], taken.shape[1]),
                 episode=episode,
             )

@@ -44,6 +44,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
             yield Recording(
                 environment="walker2d-params",
                 level=f"task{task[1]}" if task else path.stem,
+                component="macaw",
                 names=names,
                 episode=episode,
             )

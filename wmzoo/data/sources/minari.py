@@ -47,6 +47,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
         yield Recording(
             environment=outer[-1] if outer else last,
             level=last,
+            component="minari",
             names=(*names, "reward", *action_names),
             episode=episode,
         )

@@ -40,6 +40,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
     yield Recording(
         environment=path.resolve().parent.name,
         level="own",
+        component="own",
         names=names if named is None else tuple(map(str, named.reshape(-1).tolist())),
         dt=float(arrays["dt"]) if "dt" in arrays else 0.0,
         episode=episode,

@@ -44,6 +44,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
         yield Recording(
             environment=path.parent.name,
             level="rl_unplugged",
+            component="rl_unplugged",
             names=(*names, "reward", *(f"a{i}" for i in range(actions.shape[1]))),
             episode=Episode(
                 observations=np.concatenate(list(columns.values()), 1),

@@ -57,7 +57,7 @@ def read(path: Path) -> Iterator[Recording | Skipped]:
             continue
         over = "terminated" in arrays and bool(arrays["terminated"][index].reshape(-1)[-1])
         episode = arrived(states[:, :m], actions[:, :n], rewards, over, not over)
-        yield Recording(environment=name, level="tdmpc2", names=plain_names(m, n), episode=episode)
+        yield Recording(environment=name, level="tdmpc2", component="tdmpc2", names=plain_names(m, n), episode=episode)
 
 
 @dataclass(frozen=True)

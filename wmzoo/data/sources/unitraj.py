@@ -27,7 +27,7 @@ def files(path: Path) -> list[Path]:
 def read(path: Path) -> Iterator[Recording | Skipped]:
     """The one episode of a file."""
     component, environment = _place(path)
-    yield Recording(environment=environment, level=component, **episode_of(path))
+    yield Recording(environment=environment, level=component, component=component.replace("-", "_"), **episode_of(path))
 
 
 def _place(path: Path) -> tuple[str, str]:
