@@ -92,8 +92,9 @@ class DataConfig:
     """Which trajectories a model is trained on."""
 
     corpus: str = setting(help="path of an HDF5 corpus")
-    environments: tuple[str, ...] = setting(help="sets of the corpus, environment/level; * matches any")
-    exclude: tuple[str, ...] = setting((), "sets to leave out of those")
+    components: tuple[str, ...] = setting(("*",), "components of the corpus, such as dmc; * matches any")
+    environments: tuple[str, ...] = setting(help="sets of those, environment/level; * matches any")
+    exclude: tuple[str, ...] = setting((), "sets or components to leave out of those")
     fraction: float = setting(1.0, "share of the training episodes of each set; one at least", low=0.0, high=1.0)
     weights: dict[str, float] = setting({}, "how often each set is drawn, relative to 1", low=0.0)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from wmzoo.model import WorldModel
 
 
+PLACES = ("data.environments", "data.exclude", "data.components")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunData:
     """What a recipe's data section stands for.
@@ -65,8 +68,8 @@ def prepare(recipe: Recipe) -> RunData:
         WmzooError: the corpus or a set is missing, damaged or too small, or holds NaN or infinite values.
     """
     corpus = open_corpus(recipe.data.corpus)
-    items = choose_sets(corpus, recipe.data.environments, recipe.data.exclude, "data.environments")
-    settings = recipe.data.split
+    chosen, settings = recipe.data, recipe.data.split
+    items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
     parts = [_split(item, recipe) for item in items]

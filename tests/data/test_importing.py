@@ -48,6 +48,7 @@ def test_the_planted_system_comes_through_aligned(workdir, form):
     corpus = open_corpus(importing.import_files(form, [path], workdir / "corpora" / form, quiet=True))
     item = corpus.sets[EXPECTED[form]]
     assert corpus.path.name == f"{form}.h5" and list(corpus.sets) == [EXPECTED[form]] and corpus.about["skipped"] == []
+    assert item.component == {"unitraj": "modular-rl"}.get(form, form), "the folder if there is one, else the format"
     assert not corpus.path.with_name(f"{form}.h5.parts").exists()
     for i, episode in enumerate(episodes):
         rows, wanted = item.rows(i), episode_rows(episode)
@@ -150,9 +151,10 @@ def test_what_can_not_be_used_is_left_out_and_told(workdir, capsys):
 def test_names_and_levels_can_be_told(workdir):
     path = written("npz", workdir / "in", planted())
     corpus = open_corpus(
-        importing.import_files("npz", [path], workdir / "own", ["environment=mine", "level=a/b"], True)
+        importing.import_files("npz", [path], workdir / "own", ["environment=mine", "level=a/b", "component=own"], True)
     )
-    assert list(corpus.sets) == ["mine/a-b"] and corpus.sets["mine/a-b"].dt == 0.05
+    (item,) = corpus.sets.values()
+    assert (item.key, item.component, item.dt) == ("mine/a-b", "own", 0.05)
 
 
 def test_a_stopped_import_goes_on_and_gives_the_same_bytes(workdir, monkeypatch):

@@ -42,6 +42,7 @@ class Config:
 
     environment: str = setting("", "name of the environment of all files, in place of their own")
     level: str = setting("", "level of behaviour of all files, in place of their own")
+    component: str = setting("", "part of a mixture that they all belong to; the format, if they do not tell")
 
 
 def import_files(
@@ -195,6 +196,7 @@ class Spool:
     def _append(self, item: Recording) -> None:
         key, episode = f"{_safe(item.environment)}/{_safe(item.level)}", item.episode
         about = {"names": list(item.names), "states": episode.observations.shape[1], "dt": item.dt}
+        about["component"] = item.component or self.about["imported"]
         known = self.sets.setdefault(key, {**about, "file": str(len(self.sets)), "rows": 0, "episodes": 0})
         if any(known[name] != about[name] for name in ("names", "states")):
             self.skipped.append([key, f"an episode with other columns than the first ({len(item.names)} variates)"])
@@ -235,6 +237,7 @@ class Spool:
                 offsets=offsets,
                 episodes=records["episode"],
                 about={"imported": self.about["imported"], "return_mean": round(mean, 2), "episodes": len(records)},
+                component=about["component"],
                 sha256=digest(data, offsets),
             )
 

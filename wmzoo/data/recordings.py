@@ -22,6 +22,7 @@ class Recording:
         environment, level: the set that it belongs to.
         names: ``[M]`` columns: states, reward, actions.
         dt: control interval in seconds; 0 if the format does not tell.
+        component: the part of a mixture that it belongs to; empty if the format does not tell.
         episode: aligned.
     """
 
@@ -30,6 +31,7 @@ class Recording:
     names: tuple[str, ...]
     episode: Episode
     dt: float = 0.0
+    component: str = ""
 
 
 @dataclass(frozen=True)
