@@ -130,7 +130,7 @@ def test_elites_are_the_members_with_the_least_validation_loss(workdir):
     model = {"backbone": {"name": "mlp_ensemble", **SMALL["mlp_ensemble"], "members": 4, "elites": 2}}
     trainer = training.Trainer(toy(workdir, backbone="mlp_ensemble", model=model))
     trainer.run(quiet=True)
-    assert trainer.model.elites.tolist() == sorted(trainer.validate().argsort()[:2].tolist())
+    assert trainer.model.elites.tolist() == sorted(trainer.validate()[0].argsort()[:2].tolist())
 
 
 def test_bootstrapped_members_see_their_own_rows(workdir):

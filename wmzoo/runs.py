@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wmzoo.data.mixture import check_mixture, set_weights
 from wmzoo.data.splits import Split, manifest, merge_variates, split
 from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
 from wmzoo.data.subset import choose_episodes, choose_sets
 from wmzoo.data.windows import Sampler, every_window
 from wmzoo.errors import WmzooError
-from wmzoo.recipe import Recipe
+from wmzoo.recipe import SINGLE_ENVIRONMENT, Recipe
 from wmzoo.trajectories import Variates
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ class RunData:
 
     def sampler(self, recipe: Recipe) -> Sampler:
         """Draws training batches as the recipe says."""
-        weights = [_weight(recipe, item.key) for item in self.items]
+        own = [_weight(recipe, item.key) for item in self.items]
         return Sampler(
             items=self.items,
             episodes=[part.train for part in self.splits],
-            weights=weights,
+            weights=set_weights(self.items, own, recipe.data.mixture),
             length=recipe.data.window,
             batch_size=recipe.train.batch_size,
             seed=recipe.seed,
+            single_environment=recipe.data.batch == SINGLE_ENVIRONMENT,
         )
 
     def validation(self, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +72,8 @@ def prepare(recipe: Recipe) -> RunData:
     corpus = open_corpus(recipe.data.corpus)
     chosen, settings = recipe.data, recipe.data.split
     items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
+    if chosen.mixture:
+        check_mixture(corpus, items, chosen.mixture)
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
     parts = [_split(item, recipe) for item in items]
