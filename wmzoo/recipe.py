@@ -107,6 +107,9 @@ class DataConfig:
     )
     batch: str = setting("mixed", "whether windows of a batch may differ in environment", choices=BATCHES)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
+    trim: float = setting(
+        0.0, "left outside of each end of a variate's training range", unit="share of rows", low=0.0, high=0.4
+    )
     widen: float = setting(0.0, "added to each variate's training range at both ends", unit="physical", low=0.0)
     split: SplitConfig = field(default_factory=SplitConfig)
     workers: int = setting(0, "processes that load batches", low=0)

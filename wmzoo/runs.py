@@ -84,7 +84,7 @@ def prepare(recipe: Recipe) -> RunData:
         corpus=corpus,
         items=items,
         splits=parts,
-        variates={name: merge_variates(pairs, recipe.data.widen) for name, pairs in named.items()},
+        variates={name: merge_variates(pairs, chosen.widen, chosen.trim) for name, pairs in named.items()},
         manifest=manifest(corpus, dict(zip((i.key for i in items), parts, strict=True)), vars(settings)),
     )
 
