@@ -7,11 +7,13 @@ import pytest
 import torch
 from systems import system_set, toy_recipe
 
+from wmzoo import grid
 from wmzoo.data.store import write_corpus
 from wmzoo.data.windows import Batches, batches
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import Source, check
 from wmzoo.runs import prepare
+from wmzoo.training import train
 
 MIXTURE = {"jat": 3.0, "dmc": 1.0}
 
@@ -93,6 +95,42 @@ def test_what_is_left_out_need_not_be_named_and_may_be(workdir):
         assert made.sampler(recipe).weights == [0.5, 0.5]
     recipe, made = prepared(workdir, mixture={"dmc": 1.0}, exclude=["jat"])
     assert len(made.items) == 2
+
+
+PRESETS = {
+    "pretrain": ("jat", "gym", "dmc", "modular"),
+    "pretrain-subsets": ("jat", "gym", "dmc", "modular"),
+    "pretrain-unitraj": ("exorl", "rl_unplugged", "modular-rl", "db1", "jat", "tdmpc2"),
+}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_presets_of_pretraining_train(workdir, name):
+    sets = [
+        system_set(environment=component, component=component, seed=i, states=2 + i)
+        for i, component in enumerate(PRESETS[name])
+    ]
+    write_corpus(workdir / "many.h5", sets, {"made": "for a test"})
+    small = ["data.corpus=many.h5", "model.backbone.blocks=1", "model.backbone.width=16", "model.backbone.heads=2"]
+    few = ["train.steps=2", "train.batch_size=4", "train.validate_every=2", "train.validation_windows=16"]
+    found = [check(source) for source in grid.cells(name, [*small, *few])]
+    assert len(found) == (7 if name == "pretrain-subsets" else 1)
+    for recipe in found:
+        assert recipe.data.batch == "single_environment"
+        assert (train(recipe, quiet=True) / "best.safetensors").is_file()
+    trained = {recipe.name: {i.component for i in prepare(recipe).items} for recipe in found}
+    if name == "pretrain-subsets":
+        assert trained["components=jat"] == {"jat"} and trained["exclude=jat"] == set(PRESETS[name]) - {"jat"}
+        assert trained["fraction=0.01"] == set(PRESETS[name])
+
+
+def test_the_weights_of_unitraj_are_those_of_the_paper(workdir):
+    """Shares of its table 3 after division by their sum, 2.91."""
+    (source,) = grid.cells("pretrain-unitraj")
+    mixture = check(source).data.mixture
+    shares = {name: round(100 * weight / sum(mixture.values()), 1) for name, weight in mixture.items()}
+    wanted = {"exorl": 25.8, "rl_unplugged": 1.7, "modular-rl": 10.3, "db1": 0.3, "jat": 30.9, "tdmpc2": 30.9}
+    assert shares == wanted
 
 
 @pytest.mark.parametrize(
