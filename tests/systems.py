@@ -41,7 +41,7 @@ def linear_episode(rng: np.random.Generator, length: int, states: int = 3, actio
 
 
 def system_set(
-    make=linear_episode, environment="toy", level="a", episodes=20, length=40, seed=0, **sizes
+    make=linear_episode, environment="toy", level="a", episodes=20, length=40, seed=0, component="", **sizes
 ) -> TrajectorySet:
     """Episodes of a system as a trajectory set."""
     rng = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def system_set(
     names = [*(f"x{i}" for i in range(states)), "reward", *(f"action:{i}" for i in range(actions))]
     records = np.array([(e.rewards.sum(), False, True, -1, i) for i, e in enumerate(made)], EPISODE)
     rows = [episode_rows(e) for e in made]
-    return make_set(environment, level, names, states, 0.05, rows, records, {"made": "for a test"})
+    return make_set(environment, level, names, states, 0.05, rows, records, {"made": "for a test"}, component=component)
 
 
 def system_corpus(path: Path, **options) -> Path:

@@ -59,9 +59,9 @@ def test_five_planted_mistakes_are_all_told_with_place_and_remedy(workdir):
 
 def test_every_shipped_recipe_is_sound():
     shipped = recipe.names()
-    assert {"trajworld", "tdm", "mlp_ensemble", "quickstart", "trajworld-cpu", "tdm-cpu", "mlp_ensemble-cpu"} <= set(
-        shipped
-    )
+    for name in ("trajworld", "tdm", "mlp_ensemble"):
+        assert {name, f"{name}-cpu"} <= set(shipped)
+    assert {"quickstart", "finetune", "pretrain", "pretrain-subsets", "pretrain-unitraj"} <= set(shipped)
     for name, path in shipped.items():
         text = path.read_text()
         assert text.startswith("# ") and "# Run:" in text and "# Time:" in text, name
@@ -164,6 +164,10 @@ def test_grid_is_the_product_of_its_lists(workdir):
     (one,) = grid.cells("quickstart", ["model.backbone=tdm", "grid.seed=[7]"])
     assert (one.values["seed"], one.values["name"]) == (7, "tdm")
     assert "the grid holds 0, 1" in problems_of(grid.cells, "quickstart", ["seed=7"])[0]
+    path = toy_file(workdir, grid={"data": [{"fraction": 0.1}, {"exclude": ["jat", "toy/b"], "window": 4}]})
+    assert [source.values["name"] for source in grid.cells(path)] == ["fraction=0.1", "exclude=jat+toy-b-window=4"]
+    (one,) = grid.cells(path, ["name=fraction=0.1"])
+    assert (check(one).data.fraction, check(one).data.window) == (0.1, 6), "a group of settings leaves the others"
     path = toy_file(workdir, grid={"seed": 3})
     assert "must map dotted paths to lists" in problems_of(grid.cells, path)[0]
 

@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from systems import SMALL, system_corpus, toy_recipe
+from systems import SMALL, system_corpus, system_set, toy_recipe
 
 from wmzoo import checkpoint, recipe, tracking, training
+from wmzoo.data.store import write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import Source, check
 
@@ -86,6 +88,70 @@ def killed_after_a_checkpoint(process, folder: Path, delay: float) -> bool:
     return False
 
 
+def test_heterogeneous_training_stops_and_resumes_with_the_same_bits(workdir, monkeypatch):
+    data = {"environments": ["*"], "mixture": {"jat": 0.9, "dmc": 0.3}, "batch": "single_environment", "workers": 1}
+    two_components(workdir)
+    whole = training.train(toy(workdir, data=data, tracking={"folder": "whole"}), quiet=True)
+    made = toy(workdir, data={**data, "workers": 0}, tracking={"folder": "stopped"})
+    trainer = training.Trainer(made)
+    update = trainer._update
+
+    def interrupted(window, rows):
+        if trainer.step == 13:
+            raise KeyboardInterrupt
+        return update(window, rows)
+
+    monkeypatch.setattr(trainer, "_update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(quiet=True)
+    resumed = training.train(made, resume=True, quiet=True)
+    a, b = (checkpoint.read(folder / checkpoint.LAST)[0] for folder in (whole, resumed))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert (whole / "history.csv").read_text() == (resumed / "history.csv").read_text()
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+@pytest.mark.parametrize("batch", ["mixed", "single_environment"])
+def test_environments_of_different_widths_train_together(workdir, backbone, batch):
+    two_components(workdir)
+    data = {"environments": ["*"], "mixture": {"jat": 1, "dmc": 1}, "batch": batch}
+    folder = training.train(
+        toy(workdir, backbone=backbone, data=data, train={"steps": 60, "validate_every": 30}), quiet=True
+    )
+    curve = losses(folder)
+    assert sum(curve[-10:]) < 0.9 * sum(curve[:10])
+    with (folder / "history.csv").open() as file:
+        validated = [row for row in csv.DictReader(file) if row["validation_loss"]]
+    assert len(validated) == 2
+    first, last = validated[0], validated[-1]
+    for component in ("jat", "dmc"):
+        assert float(last[f"validation_loss/{component}"]) < float(first[f"validation_loss/{component}"])
+
+
+def test_validation_by_component_adds_up(workdir):
+    two_components(workdir)
+    trainer = training.Trainer(toy(workdir, backbone="mlp_ensemble", data={"environments": ["*"]}))
+    members, components = trainer.validate()
+    rows = {name: 0 for name in components}
+    for item, part in zip(trainer.data.items, trainer.data.splits, strict=True):
+        for episode in part.validation:  # every row after the first ends a window of at most 6 rows
+            steps = np.arange(1, item.lengths[episode])
+            rows[item.component] += int(np.minimum(steps, 5).sum())
+    total = sum(components[name] * rows[name] for name in rows) / sum(rows.values())
+    torch.testing.assert_close(members, total)
+    assert sorted(components) == ["dmc", "jat"] and not torch.equal(components["dmc"], components["jat"])
+
+
+def two_components(workdir):
+    """The corpus of these tests: three environments of different widths in two components."""
+    sets = [
+        system_set(component="jat"),
+        system_set(environment="wide", states=5, actions=3, component="dmc", seed=1),
+        system_set(environment="thin", states=1, actions=1, component="dmc", seed=2),
+    ]
+    write_corpus(workdir / "toy.h5", sets, {"made": "for a test"})
+
+
 def test_two_gloo_processes_give_the_loss_curve_of_one(workdir):
     system_corpus(workdir / "toy.h5")
     (workdir / "toy.yaml").write_text(yaml.safe_dump(toy_recipe(train={"steps": 30})))
@@ -130,7 +196,7 @@ def test_elites_are_the_members_with_the_least_validation_loss(workdir):
     model = {"backbone": {"name": "mlp_ensemble", **SMALL["mlp_ensemble"], "members": 4, "elites": 2}}
     trainer = training.Trainer(toy(workdir, backbone="mlp_ensemble", model=model))
     trainer.run(quiet=True)
-    assert trainer.model.elites.tolist() == sorted(trainer.validate().argsort()[:2].tolist())
+    assert trainer.model.elites.tolist() == sorted(trainer.validate()[0].argsort()[:2].tolist())
 
 
 def test_bootstrapped_members_see_their_own_rows(workdir):

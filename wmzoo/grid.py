@@ -53,16 +53,20 @@ def _flat(grid: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _named(cell: Mapping[str, Any]) -> dict[str, Any]:
     """The cell with a name that tells it from the others, whatever the seed: what it varies, parts by their name."""
     labels = [_label(path, value) for path, value in cell.items() if path not in ("seed", "name")]
-    return {"name": "-".join(labels), **cell} if labels else dict(cell)
+    name = "-".join(labels).replace("/", "-")  # a run's folder is called so
+    return {"name": name, **cell} if labels else dict(cell)
 
 
 def _label(path: str, value: Any) -> str:
     short = _short(value)
-    return short if path in PARTS else f"{path.rpartition('.')[2]}={short}"
+    return short if path in PARTS or isinstance(value, dict) else f"{path.rpartition('.')[2]}={short}"
 
 
 def _short(value: Any) -> str:
-    return str(value["name"]) if isinstance(value, dict) and "name" in value else str(value)
+    """A part by its name, a group by its settings, such as ``fraction=0.1``."""
+    if isinstance(value, dict):
+        return str(value["name"]) if "name" in value else "-".join(_label(key, item) for key, item in value.items())
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _choose(made: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:

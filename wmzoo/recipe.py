@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import importlib
 import json
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -87,16 +88,28 @@ class SplitConfig:
     test: float = setting(0.1, "share kept for evaluation", unit="share of episodes", low=0.0, high=0.9)
 
 
+SINGLE_ENVIRONMENT = "single_environment"
+BATCHES = ("mixed", SINGLE_ENVIRONMENT)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which trajectories a model is trained on."""
 
     corpus: str = setting(help="path of an HDF5 corpus")
-    environments: tuple[str, ...] = setting(help="sets of the corpus, environment/level; * matches any")
-    exclude: tuple[str, ...] = setting((), "sets to leave out of those")
+    components: tuple[str, ...] = setting(("*",), "components of the corpus, such as dmc; * matches any")
+    environments: tuple[str, ...] = setting(help="sets of those, environment/level; * matches any")
+    exclude: tuple[str, ...] = setting((), "sets or components to leave out of those")
     fraction: float = setting(1.0, "share of the training episodes of each set; one at least", low=0.0, high=1.0)
     weights: dict[str, float] = setting({}, "how often each set is drawn, relative to 1", low=0.0)
+    mixture: dict[str, float] = setting(
+        {}, "how often each component is drawn; its environments equally, `weights` among the sets of each", low=0.0
+    )
+    batch: str = setting("mixed", "whether windows of a batch may differ in environment", choices=BATCHES)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
+    trim: float = setting(
+        0.0, "left outside of each end of a variate's training range", unit="share of rows", low=0.0, high=0.4
+    )
     widen: float = setting(0.0, "added to each variate's training range at both ends", unit="physical", low=0.0)
     split: SplitConfig = field(default_factory=SplitConfig)
     workers: int = setting(0, "processes that load batches", low=0)
@@ -430,6 +443,10 @@ def combination_problems(recipe: Recipe) -> list[tuple[str, str]]:
             found += [(f"{path}.{name}", message) for name, message in choice.config.problems(recipe)]
     if recipe.data.split.validation + recipe.data.split.test >= 1:
         found.append(("data.split", "validation and test leave no episodes for training; make them smaller."))
+    for name, weight in recipe.data.mixture.items():
+        if not 0 < weight < math.inf:
+            message = f"must be a number above 0, not {weight:g}; leave a component out by data.exclude."
+            found.append((f"data.mixture.{name}", message))
     if recipe.train.batch_size % recipe.train.accumulate:
         message = f"{recipe.train.batch_size} windows can't be cut into {recipe.train.accumulate} equal parts."
         found.append(("train.accumulate", message))

@@ -15,7 +15,7 @@ from wmzoo.files import read_json, write_json
 from wmzoo.model import WorldModel
 from wmzoo.progress import console
 from wmzoo.recipe import Recipe, Source, check, settings_of
-from wmzoo.runs import borrow, prepare
+from wmzoo.runs import RunData, borrow, prepare
 from wmzoo.training import choose_device
 
 
@@ -34,10 +34,10 @@ def print_check(source: Source) -> Cost:
     data = prepare(recipe)
     cost = step_cost(recipe, data.variates)
     parts = recipe.model
-    episodes = sum(len(part.train) for part in data.splits)
     lines = [
         f"{recipe.name}: {parts.tokenizer.name} > {parts.backbone.name} > {parts.head.name}, {recipe.objective.name}",
-        f"  data        {', '.join(i.key for i in data.items)}: {episodes} training episodes",
+        f"  data        {_sets(data)}",
+        f"  drawn       {_drawn(recipe, data)}",
         f"  data hash   {data.manifest['sha256'][:12]}",
         f"  recipe hash {recipe.hash}",
         f"  compat      {compat.label(recipe)}",
@@ -49,6 +49,25 @@ def print_check(source: Source) -> Cost:
     ]
     console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     return cost
+
+
+def _sets(data: RunData) -> str:
+    """The sets by name if they are few, and the training episodes."""
+    few = len(data.items) <= 8
+    named = ", ".join(i.key for i in data.items) if few else f"{len(data.items)} sets"
+    return (
+        f"{named}: {len(data.variates)} environments, {sum(len(part.train) for part in data.splits)} training episodes"
+    )
+
+
+def _drawn(recipe: Recipe, data: RunData) -> str:
+    """The share of each component in training, and what a batch is made of."""
+    weights = data.sampler(recipe).weights
+    shares: dict[str, float] = {}
+    for item, weight in zip(data.items, weights, strict=True):
+        shares[item.component] = shares.get(item.component, 0.0) + weight / sum(weights)
+    told = ", ".join(f"{name} {share:.1%}".strip() for name, share in shares.items())
+    return f"{told}; {recipe.data.batch} batches of {recipe.train.batch_size}"
 
 
 def print_evaluation(

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wmzoo.data.mixture import check_mixture, set_weights
 from wmzoo.data.splits import Split, manifest, merge_variates, split
 from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
 from wmzoo.data.subset import choose_episodes, choose_sets
 from wmzoo.data.windows import Sampler, every_window
 from wmzoo.errors import WmzooError
-from wmzoo.recipe import Recipe
+from wmzoo.recipe import SINGLE_ENVIRONMENT, Recipe
 from wmzoo.trajectories import Variates
 
 if TYPE_CHECKING:
     from wmzoo.model import WorldModel
+
+
+PLACES = ("data.environments", "data.exclude", "data.components")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,14 +46,15 @@ class RunData:
 
     def sampler(self, recipe: Recipe) -> Sampler:
         """Draws training batches as the recipe says."""
-        weights = [_weight(recipe, item.key) for item in self.items]
+        own = [_weight(recipe, item.key) for item in self.items]
         return Sampler(
             items=self.items,
             episodes=[part.train for part in self.splits],
-            weights=weights,
+            weights=set_weights(self.items, own, recipe.data.mixture),
             length=recipe.data.window,
             batch_size=recipe.train.batch_size,
             seed=recipe.seed,
+            single_environment=recipe.data.batch == SINGLE_ENVIRONMENT,
         )
 
     def validation(self, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -65,8 +70,10 @@ def prepare(recipe: Recipe) -> RunData:
         WmzooError: the corpus or a set is missing, damaged or too small, or holds NaN or infinite values.
     """
     corpus = open_corpus(recipe.data.corpus)
-    items = choose_sets(corpus, recipe.data.environments, recipe.data.exclude, "data.environments")
-    settings = recipe.data.split
+    chosen, settings = recipe.data, recipe.data.split
+    items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
+    if chosen.mixture:
+        check_mixture(corpus, items, chosen.mixture)
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
     parts = [_split(item, recipe) for item in items]
@@ -77,7 +84,7 @@ def prepare(recipe: Recipe) -> RunData:
         corpus=corpus,
         items=items,
         splits=parts,
-        variates={name: merge_variates(pairs, recipe.data.widen) for name, pairs in named.items()},
+        variates={name: merge_variates(pairs, chosen.widen, chosen.trim) for name, pairs in named.items()},
         manifest=manifest(corpus, dict(zip((i.key for i in items), parts, strict=True)), vars(settings)),
     )
 

@@ -30,7 +30,6 @@ from wmzoo.recipe import Recipe, TrainConfig
 from wmzoo.runs import RunData, prepare, run_folder
 from wmzoo.trajectories import Window
 
-HISTORY = ("step", "loss", "state", "reward", "learning_rate", "gradient_norm", "clipped")
 VALIDATION_BATCH = 256
 
 
@@ -215,11 +214,13 @@ class Trainer:
 
     def _validate_and_save(self) -> str:
         """Choose the elites, keep the best and the last checkpoint, send the metrics; a word for the progress bar."""
-        members = self.validate()
+        members, components = self.validate()
         order = members.argsort()[: len(self.model.elites)]
         self.model.elites.copy_(order.sort().values)
         loss = float(members[order].mean())
         self.history[-1]["validation_loss"] = loss
+        if len(components) > 1:
+            self.history[-1] |= {f"validation_loss/{c}": float(own[order].mean()) for c, own in components.items()}
         better, self.best = loss < self.best, min(loss, self.best)
         if self.rank == 0:
             tracking.log(self.recipe, self.run_id, self.history)
@@ -233,10 +234,19 @@ class Trainer:
         return f"validation {loss:.3f}"
 
     @torch.no_grad()
-    def validate(self) -> Tensor:
-        """Each member's loss ``[E]`` on the validation windows, without dropout or resampling."""
+    def validate(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each member's loss ``[E]`` on the validation windows, without dropout or resampling; and by component."""
         self.model.eval()
         source, ends = self.data.validation(self.settings.validation_windows)
+        component = np.array([item.component for item in self.data.items])[source]
+        found = {str(c): self._loss_on(source[component == c], ends[component == c]) for c in np.unique(component)}
+        self.model.train()
+        total = torch.stack([own for own, _ in found.values()]).sum(0)
+        rows = sum(count for _, count in found.values())
+        return total / rows, {name: own / count for name, (own, count) in found.items()}
+
+    def _loss_on(self, source: np.ndarray, ends: np.ndarray) -> tuple[Tensor, int]:
+        """The sum of each member's losses ``[E]`` on the rows of some windows, and the number of rows."""
         total = torch.zeros(self.model.members, device=self.device)
         rows = 0
         for start in range(0, len(ends), VALIDATION_BATCH):
@@ -247,8 +257,7 @@ class Trainer:
                 loss: Loss = self.model.loss(window)
             count = int(self.model.objective.weights(self.model, window).sum())
             total, rows = total + loss.members * count, rows + count
-        self.model.train()
-        return total / rows
+        return total, rows
 
     def _last_checkpoint(self, resume: bool) -> Path | None:
         """The checkpoint to go on from, if any; refuses a run that is finished, or one that was not to be resumed."""
@@ -305,7 +314,7 @@ class Trainer:
     def _write_history(self) -> None:
         """Append the averaged losses to ``history.csv``, less what a killed run had written beyond its checkpoint."""
         path = self.folder / "history.csv"
-        names = [*HISTORY, "validation_loss"]
+        names = list(self.history[-1])  # the last one has those of the validation too
         first = self.history[0]["step"]
         rows: list[dict[str, Any]] = []
         if path.is_file():

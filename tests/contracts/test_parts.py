@@ -170,6 +170,38 @@ def test_loss_of_mixed_environments_is_the_mean_of_their_own(backbone):
 
 
 @pytest.mark.parametrize(("backbone", "head"), PAIRS)
+def test_loss_and_gradient_of_a_mixed_batch_are_those_of_its_parts_by_their_rows(backbone, head):
+    """Of environments of three widths and windows of all lengths; what stands in padded cells changes nothing."""
+    made = [toy_data(), toy_data(environment="wide", states=5, actions=3), toy_data(environment="thin", states=1)]
+    sets, named = [item for item, _ in made], {item.environment: variates for item, variates in made}
+    # A regulariser of the bounds that a batch uses is no mean over its rows.
+    settings = {"head": {"name": head, "bound_weight": 0.0}} if head == "gaussian" else {}
+    model = toy_model("gauss_hist", backbone, head, named["toy"], model=settings)
+    source, ends = np.array([0, 1, 1, 2, 0, 1]), np.array([1, 3, 120, 43, 9, 200])  # the first ones begin an episode
+    both = gather(sets, source, ends, 6, named)
+    assert not both.columns.mask.all() and not both.valid.all()
+    total, slopes = loss_and_gradient(model, both)
+    parts = [gather(sets, source[source == s], ends[source == s], 6, named) for s in range(3)]
+    rows = [int(model.objective.weights(model, part).sum()) for part in parts]
+    found = [loss_and_gradient(model, part) for part in parts]
+    torch.testing.assert_close(total, sum(n * loss for n, (loss, _) in zip(rows, found, strict=True)) / sum(rows))
+    mean = sum(n * slope for n, (_, slope) in zip(rows, found, strict=True)) / sum(rows)
+    torch.testing.assert_close(slopes, mean, rtol=1e-3, atol=1e-6)
+    real = both.valid[:, :, None] & both.columns.mask[:, None]
+    soiled = dataclasses.replace(both, values=torch.where(real, both.values, 3.7))
+    assert torch.equal(loss_and_gradient(model, soiled)[0], total)
+    torch.testing.assert_close(loss_and_gradient(model, soiled)[1], slopes)
+
+
+def loss_and_gradient(model, window):
+    """The loss of a batch, and its gradient for all parameters as one vector."""
+    model.zero_grad()
+    loss = model.loss(window).total
+    loss.backward()
+    return loss.detach(), torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize(("backbone", "head"), PAIRS)
 def test_planted_alignment_is_found(backbone, head):
     """Only the right pairing of state, action and reward is predictable, and then all of it is."""
     item, variates = toy_data(planted_episode, episodes=40)

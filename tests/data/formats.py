@@ -191,5 +191,5 @@ EXPECTED = {  # the set that the episodes land in
     "macaw": "walker2d-params/task3", "npz": "toy/own",
 }  # fmt: skip
 COMPONENTS = {  # the parts of a mixture that they belong to, where those are not the formats themselves
-    "unitraj": "modular_rl", "npz": "own",
+    "unitraj": "modular-rl", "npz": "own",
 }  # fmt: skip

@@ -41,7 +41,7 @@ def test_merged_shards_are_the_corpus_that_was_never_sharded(workdir, capsys):
     assert collected("many").name == "many.h5"
     merged.path.unlink()
     merge(shards[:1], workdir / "many", quiet=True)
-    with pytest.raises(WmzooError, match="many.h5: lacks 2 of 4 sets, gym-pendulum/noise first; merge all shards"):
+    with pytest.raises(WmzooError, match="many.h5: lacks 2 of 4 sets, gym-pendulum/random first; merge all shards"):
         collected("many")
 
 

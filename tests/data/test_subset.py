@@ -11,12 +11,16 @@ from wmzoo.data import exporting, importing, info
 from wmzoo.data.store import open_corpus, write_corpus
 from wmzoo.data.subset import choose_episodes, subset
 from wmzoo.errors import WmzooError
-from wmzoo.recipe import Source, check
+from wmzoo.recipe import Source, check, parse_overrides
 from wmzoo.runs import prepare
 
 
 def corpus(workdir):
-    items = [system_set(level="a", episodes=40), system_set(level="b", seed=1), system_set(environment="other", seed=2)]
+    items = [
+        system_set(level="a", episodes=40, component="jat"),
+        system_set(level="b", seed=1, component="jat"),
+        system_set(environment="other", seed=2, component="dmc"),
+    ]
     write_corpus(workdir / "toy.h5", items, {"made": "for a test"})
     return workdir / "toy.h5"
 
@@ -43,6 +47,25 @@ def test_a_subset_holds_the_episodes_as_they_were(workdir):
     assert [len(item.lengths) for item in tiny.sets.values()] == [8, 8, 8]
 
 
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (["components=[jat]"], ["toy/a", "toy/b"]),
+        (["components=[d*]"], ["other/a"]),
+        (["components=[jat,dmc]", "include=['*/a']"], ["other/a", "toy/a"]),
+        (["exclude=[jat]"], ["other/a"]),
+        (["exclude=[dmc,toy/b]"], ["toy/a"]),
+    ],
+)
+def test_components_are_chosen_and_left_out(workdir, settings, kept):
+    made = open_corpus(subset(str(corpus(workdir)), workdir / "part", settings))
+    assert list(made.sets) == kept
+    assert {item.component for item in made.sets.values()} <= {"jat", "dmc"}
+    chosen = {"environments": ["*"], **parse_overrides([text.replace("include", "environments") for text in settings])}
+    run = prepare(check(Source(toy_recipe(data=chosen), {})))
+    assert [item.key for item in run.items] == kept, "a recipe chooses as the command does"
+
+
 def test_a_recipe_trains_on_a_share_and_tests_on_all(workdir):
     corpus(workdir)
     whole, part = (
@@ -64,7 +87,9 @@ def test_what_is_refused(workdir, capsys):
     for words, said in (
         (["subset", path, "fraction=2", "--to", "x"], "fraction: must be from 0 to 1, not 2"),
         (["subset", path, "include=[tyo/a]", "--to", "x"], 'Did you mean "toy/a"'),
-        (["subset", path, "exclude=['*']", "--to", "x"], "leaves nothing"),
+        (["subset", path, "exclude=['*']", "--to", "x"], "together leave nothing"),
+        (["subset", path, "components=[dcm]", "--to", "x"], 'matches "dcm". Did you mean "dmc"? Valid: dmc, jat.'),
+        (["subset", path, "components=[dmc]", "exclude=[dmc]", "--to", "x"], "together leave nothing"),
         (["subset", "none.h5", "--to", "x"], "no such corpus"),
         (["subset", path, "--to", "toy.h5"], "is there already"),
         (["export", path, "--as", "minary", "--to", "x"], 'Did you mean "minari"'),

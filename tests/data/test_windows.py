@@ -7,10 +7,12 @@ import pytest
 import torch
 from systems import linear_episode, system_corpus, system_set, toy_recipe
 
+from wmzoo.data import splits
 from wmzoo.data.splits import fingerprints, manifest, merge_variates, split
 from wmzoo.data.store import open_corpus, write_corpus
 from wmzoo.data.windows import Batches, Sampler, batches, every_window, gather
 from wmzoo.errors import WmzooError
+from wmzoo.model import build
 from wmzoo.recipe import Source, check
 from wmzoo.runs import prepare
 
@@ -101,6 +103,58 @@ def test_statistics_come_from_training_episodes_alone():
     np.testing.assert_allclose(before.mean, rows.mean(0), atol=1e-5)
     np.testing.assert_allclose(before.std, rows.std(0), atol=1e-5)
     np.testing.assert_array_equal(before.low, rows.min(0))
+
+
+def test_trimmed_ranges_leave_spikes_outside_and_see_no_held_out_episode():
+    item = system_set(episodes=30, length=60)
+    parts = split(item, seed=0, validation=0.1, test=0.1)
+    clean = merge_variates([(item, parts.train)], trim=0.01)
+    rows = np.concatenate([item.rows(int(e)) for e in parts.train])
+    np.testing.assert_allclose(clean.low, np.quantile(rows, 0.01, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(clean.high, np.quantile(rows, 0.99, axis=0), rtol=1e-6)
+    for episode in np.concatenate([parts.validation, parts.test]):
+        item.rows(int(episode))[:] = 1e6
+    held = merge_variates([(item, parts.train)], trim=0.01)
+    for name in ("low", "high", "mean", "std"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(clean, name))
+    item.rows(int(parts.train[3]))[5] = 1e4
+    spiked, stretched = (merge_variates([(item, parts.train)], trim=share) for share in (0.01, 0.0))
+    assert (spiked.high < 1.5 * np.abs(rows).max(0)).all() and (stretched.high == 1e4).all()
+
+
+def test_trimmed_ranges_of_several_sets_are_those_of_all_rows(monkeypatch):
+    monkeypatch.setattr(splits, "CHUNK", 100)
+    items = [system_set(level=level, seed=i, length=30 + 20 * i) for i, level in enumerate("abc")]
+    found = merge_variates([(item, np.arange(20)) for item in items], trim=0.05, widen=0.25)
+    rows = np.concatenate([item.data for item in items])
+    np.testing.assert_allclose(found.low, np.quantile(rows, 0.05, axis=0) - 0.25, rtol=1e-5, atol=1e-6)
+    monkeypatch.setattr(splits, "SAMPLED", 700)
+    thinned = merge_variates([(item, np.arange(20)) for item in items], trim=0.05, widen=0.25)
+    np.testing.assert_allclose(thinned.low, np.quantile(rows[::5], 0.05, axis=0) - 0.25, rtol=1e-5, atol=1e-6)
+
+
+def test_a_variate_that_hardly_ever_changes_keeps_its_whole_range():
+    item = system_set()
+    item.data[:, 3] = 0.0
+    item.data[[30, 300, 700], 3] = 1.0  # a sparse reward
+    found = merge_variates([(item, np.arange(20))], trim=0.01)
+    assert (found.low[3], found.high[3]) == (0.0, 1.0)
+
+
+def test_the_share_that_is_clipped_is_that_outside_of_the_trimmed_range(workdir):
+    system_corpus(workdir / "toy.h5", episodes=60)
+    for trim in (0.0, 0.02):
+        recipe = recipe_for(workdir / "toy.h5", trim=trim)
+        data = prepare(recipe)
+        (item,), (part,), ranges = data.items, data.splits, data.variates["toy"]
+        rows = np.concatenate([item.rows(int(e)) for e in part.train])
+        outside = ((rows < ranges.low) | (rows > ranges.high)).mean()
+        assert outside == 0 if trim == 0 else 0.015 < outside <= 0.04  # saturated actions are at the end, not beyond
+        model, batch = build(recipe, data.variates), Batches(data.sampler(recipe), data.variates)
+        shares = [float(model.clipped(batch[i][0])) for i in range(60)]
+        assert np.mean(shares) == pytest.approx(outside, abs=0.008)
+        tokens = model.tokenizer(batch[0][0].values, batch[0][0].columns)
+        torch.testing.assert_close(tokens.sum(-1), torch.ones(tokens.shape[:-1]))
 
 
 def test_the_manifest_changes_with_the_data_and_the_split(workdir):

@@ -43,7 +43,7 @@ def export(path: str, form: str, to: Path, sets: Sequence[str] = ("*",), quiet: 
     """
     if form not in FORMATS:
         raise WmzooError(f'--as: unknown format "{form}". {nearest(form, FORMATS)}')
-    items = choose_sets(open_corpus(path), sets, (), "--sets")
+    items = choose_sets(open_corpus(path), sets, places=("--sets", "exclude", "components"))
     folders = [to / "wmzoo" / item.environment / f"{item.level}-v0" for item in items]
     there = [folder for folder in folders if folder.exists()]
     if there:

@@ -56,10 +56,14 @@ def _all_problems(corpus: Corpus) -> list[str]:
     return each + shared_episodes(corpus)
 
 
+TEXTS = ("set", "component", "behaviour")
+
+
 def _sets(corpus: Corpus) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in (
         "set",
+        "component",
         "episodes",
         "steps",
         "states",
@@ -69,11 +73,12 @@ def _sets(corpus: Corpus) -> Table:
         "train/val/test",
         "behaviour",
     ):
-        table.add_column(name, justify="left" if name in ("set", "behaviour") else "right", no_wrap=name != "behaviour")
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=name != "behaviour")
     for item in corpus.sets.values():
         returns = item.episodes["return"]
         table.add_row(
             item.key,
+            item.component,
             f"{len(returns):,}",
             f"{len(item.data) - len(returns):,}",
             str(item.states),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from wmzoo.data.statistics import SAMPLED
 from wmzoo.data.store import Corpus, TrajectorySet
 from wmzoo.errors import WmzooError
 from wmzoo.trajectories import Variates, roles_of
@@ -82,12 +83,16 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
     return {"corpus": str(corpus.path), "sha256": sha, **body}
 
 
-def merge_variates(parts: Sequence[tuple[TrajectorySet, np.ndarray]], widen: float = 0.0) -> Variates:
+def merge_variates(
+    parts: Sequence[tuple[TrajectorySet, np.ndarray]], widen: float = 0.0, trim: float = 0.0
+) -> Variates:
     """Measure the columns of one environment on some episodes of its sets, and on nothing else.
 
     Args:
         parts: the sets of the environment, each with the indices of its training episodes.
         widen: added to each range at both ends, physical units.
+        trim: share of the rows left outside of each end of a range, so that a spike does not stretch it; a variate
+            that is nearly always the same, such as a sparse reward, keeps its whole range.
 
     Raises:
         WmzooError: a value is NaN or infinite, or the sets differ in their columns.
@@ -100,11 +105,13 @@ def merge_variates(parts: Sequence[tuple[TrajectorySet, np.ndarray]], widen: flo
     count = sum(p.count for p in moments)
     mean = np.sum([p.total for p in moments], 0) / count
     variance = np.sum([p.squares for p in moments], 0) / count - mean**2
+    low, high = np.min([p.low for p in moments], 0), np.max([p.high for p in moments], 0)
+    low, high = _trimmed(parts, trim, low, high, count) if trim else (low, high)
     return Variates(
         names=first.names,
         roles=roles_of(first.states, first.actions),
-        low=np.min([p.low for p in moments], 0) - np.float32(widen),
-        high=np.max([p.high for p in moments], 0) + np.float32(widen),
+        low=low - np.float32(widen),
+        high=high + np.float32(widen),
         mean=mean.astype(np.float32),
         std=np.sqrt(np.maximum(variance, 0)).astype(np.float32),
         dt=first.dt,
@@ -122,9 +129,30 @@ class _Moments:
     squares: np.ndarray
 
 
-def _moments(item: TrajectorySet, episodes: np.ndarray) -> _Moments:
+def _trimmed(
+    parts: Sequence[tuple[TrajectorySet, np.ndarray]], trim: float, low: np.ndarray, high: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The ranges between two quantiles of at most ``SAMPLED`` evenly spaced of the ``count`` rows."""
+    every = -(-count // SAMPLED)
+    chunks = (rows for item, episodes in parts for rows in _chunks(item, _mask(item, episodes)))
+    sampled, seen = [], 0
+    for rows in chunks:
+        sampled.append(rows[-seen % every :: every])
+        seen += len(rows)
+    lower, upper = np.quantile(np.concatenate(sampled), [trim, 1 - trim], axis=0).astype(np.float32)
+    changes = upper > lower
+    return np.where(changes, lower, low), np.where(changes, upper, high)
+
+
+def _mask(item: TrajectorySet, episodes: np.ndarray) -> np.ndarray:
+    """``[episodes]`` bool, true for the chosen ones."""
     chosen = np.zeros(len(item.lengths), bool)
     chosen[episodes] = True
+    return chosen
+
+
+def _moments(item: TrajectorySet, episodes: np.ndarray) -> _Moments:
+    chosen = _mask(item, episodes)
     low, high = np.full(item.data.shape[1], np.inf, "f4"), np.full(item.data.shape[1], -np.inf, "f4")
     total = squares = np.zeros(item.data.shape[1])
     count = 0

@@ -21,30 +21,52 @@ class Config:
 
     fraction: float = setting(1.0, "share of the episodes of each set", low=0.0, high=1.0)
     least: int = setting(8, "episodes that a set keeps at least, if it has them", low=1)
-    include: tuple[str, ...] = setting(("*",), "sets to keep, environment/level; * matches any")
-    exclude: tuple[str, ...] = setting((), "sets to leave out of those")
+    components: tuple[str, ...] = setting(("*",), "components to keep, such as dmc; * matches any")
+    include: tuple[str, ...] = setting(("*",), "sets to keep of those, environment/level; * matches any")
+    exclude: tuple[str, ...] = setting((), "sets or components to leave out of those")
     seed: int = setting(0, "of the choice of episodes", low=0)
 
 
-def choose_sets(corpus: Corpus, include: Sequence[str], exclude: Sequence[str], place: str) -> list[TrajectorySet]:
-    """The sets that match any pattern of ``include`` and none of ``exclude``, in the corpus's order.
+def choose_sets(
+    corpus: Corpus,
+    include: Sequence[str],
+    exclude: Sequence[str] = (),
+    components: Sequence[str] = ("*",),
+    places: tuple[str, str, str] = ("include", "exclude", "components"),
+) -> list[TrajectorySet]:
+    """The sets that match any pattern of ``include`` and of ``components``, and none of ``exclude``.
 
     Args:
         corpus: opened.
-        include, exclude: patterns of ``environment/level``.
-        place: what to call the patterns in a message.
+        include: patterns of ``environment/level``.
+        exclude: patterns of ``environment/level`` or of components.
+        components: patterns of components.
+        places: what to call the three in a message.
+
+    Returns:
+        In the corpus's order.
 
     Raises:
         WmzooError: a pattern matches nothing, or nothing is left.
     """
-    for pattern in (*include, *exclude):
-        if not fnmatch.filter(corpus.sets, pattern):
-            raise WmzooError(f'{place}: nothing in {corpus.path} matches "{pattern}". {nearest(pattern, corpus.sets)}')
-    kept = [key for key in corpus.sets if any(fnmatch.fnmatch(key, pattern) for pattern in include)]
-    kept = [key for key in kept if not any(fnmatch.fnmatch(key, pattern) for pattern in exclude)]
+    parts = {item.component for item in corpus.sets.values()}
+    valid = (set(corpus.sets), {*corpus.sets, *parts}, parts)
+    for place, patterns, names in zip(places, (include, exclude, components), valid, strict=True):
+        for pattern in patterns:
+            if not fnmatch.filter(names, pattern):
+                hint = nearest(pattern, filter(None, names))
+                raise WmzooError(f'{place}: nothing in {corpus.path} matches "{pattern}". {hint}')
+    items = [item for item in corpus.sets.values() if _matches(include, item.key)]
+    items = [item for item in items if _matches(components, item.component)]
+    kept = [item for item in items if not _matches(exclude, item.key, item.component)]
     if not kept:
-        raise WmzooError(f"{place}: what is excluded leaves nothing of {corpus.path}; exclude less.")
-    return [corpus.sets[key] for key in kept]
+        raise WmzooError(f"{', '.join(places)}: together leave nothing of {corpus.path}; choose more or exclude less.")
+    return kept
+
+
+def _matches(patterns: Sequence[str], *names: str) -> bool:
+    """Whether any pattern matches any of the names."""
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns for name in names)
 
 
 def choose_episodes(
@@ -84,7 +106,7 @@ def subset(path: str, to: Path, overrides: Sequence[str] = ()) -> Path:
     corpus, target = open_corpus(path), corpus_path(to)
     if target.exists():
         raise WmzooError(f"{target}: is there already; choose another place by --to, or delete it.")
-    items = choose_sets(corpus, config.include, config.exclude, "include, exclude")
+    items = choose_sets(corpus, config.include, config.exclude, config.components)
     about = {**corpus.about, "subset": {"of": str(corpus.path), **_plain(config)}}
     write_corpus(target, _parts(items, config), about)
     return target

@@ -58,17 +58,18 @@ def _slices(item: TrajectorySet, ends: np.ndarray, length: int) -> tuple[np.ndar
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sampler:
-    """Draws the windows of each training batch: an environment by weight, then an episode, then a step.
+    """Draws the windows of each training batch: a set by weight, then one of its episodes, then one of its steps.
 
     Batch ``i`` depends on the seed and on ``i`` alone, so any process can make any batch, in any order.
 
     Attributes:
         items: the sets.
         episodes: indices of the episodes to draw from, one array a set.
-        weights: one a set; they need not sum to 1.
+        weights: one a set; they need not sum to 1 (:func:`wmzoo.data.mixture.set_weights` makes those of a mixture).
         length: rows a window, ``T``.
         batch_size: windows a batch, ``B``.
         seed: of the draws.
+        single_environment: all windows of a batch come from one environment, drawn by the weights of its sets.
 
     Source: Yin et al. (2025), appendix B.1, and the released loader.
     """
@@ -79,6 +80,7 @@ class Sampler:
     length: int
     batch_size: int
     seed: int
+    single_environment: bool = False
 
     def draw(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """The sets ``[B]`` and last rows ``[B]`` of the windows of a batch.
@@ -87,6 +89,7 @@ class Sampler:
         """
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, batch]))
         share = np.asarray(self.weights, float) / np.sum(self.weights)
+        share = self._of_one(share, rng) if self.single_environment else share
         source = rng.choice(len(self.items), self.batch_size, p=share)
         pick, step = rng.random(self.batch_size), rng.random(self.batch_size)
         ends = np.empty(self.batch_size, np.int64)
@@ -96,6 +99,12 @@ class Sampler:
             start, transitions = self.items[s].offsets[episode], self.items[s].lengths[episode] - 1
             ends[chosen] = start + 1 + (step[chosen] * transitions).astype(np.int64)
         return source, ends
+
+    def _of_one(self, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The shares of the sets of one environment: that of a set drawn by its share."""
+        environments = np.array([item.environment for item in self.items])
+        kept = np.where(environments == environments[rng.choice(len(share), p=share)], share, 0.0)
+        return kept / kept.sum()
 
 
 class Batches(Dataset[tuple[Window, int]]):

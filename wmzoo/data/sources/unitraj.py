@@ -1,7 +1,7 @@
 """UniTraj as released with TrajWorld (one .npz an episode, in folders by component).
 
 Paper: Yin et al. 2025 (arXiv 2502.01366)
-Alignment as in ExORL. The component is the level of a set, and the folder of the task its environment;
+Alignment as in ExORL. The component is the level of a set too, and the folder of the task its environment;
 ``max_min_values.npz`` is not needed, since ranges are measured anew on training episodes.
 """
 
@@ -27,7 +27,7 @@ def files(path: Path) -> list[Path]:
 def read(path: Path) -> Iterator[Recording | Skipped]:
     """The one episode of a file."""
     component, environment = _place(path)
-    yield Recording(environment=environment, level=component, component=component.replace("-", "_"), **episode_of(path))
+    yield Recording(environment=environment, level=component, component=component, **episode_of(path))
 
 
 def _place(path: Path) -> tuple[str, str]:
