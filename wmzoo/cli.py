@@ -141,7 +141,10 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 def _corpus_commands(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
-    info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
+    info.add_argument("--variates", action="store_true", help="the ranges of the variates of each set")
+    table = _add(verbs, "table", _data_table, "a line for each environment of a corpus: size, cost, returns")
+    table.add_argument("corpus")
+    table.add_argument("--md", type=Path, help="a Markdown file to write it into")
     check = _add(verbs, "check", _data_check, "read a whole corpus and say what is wrong with it")
     check.add_argument("corpus")
     merge = _add(verbs, "merge", _data_merge, "join corpora, such as the shards of a collection")
@@ -296,10 +299,16 @@ def _data_info(options: argparse.Namespace) -> None:
     info.print_info(options.corpus, variates=options.variates)
 
 
-def _data_check(options: argparse.Namespace) -> None:
-    from wmzoo.data import info
+def _data_table(options: argparse.Namespace) -> None:
+    from wmzoo.data import listing
 
-    info.check_corpus(options.corpus)
+    listing.print_table(options.corpus, options.md)
+
+
+def _data_check(options: argparse.Namespace) -> None:
+    from wmzoo.data import checking
+
+    checking.check_corpus(options.corpus)
 
 
 def _data_merge(options: argparse.Namespace) -> None:
