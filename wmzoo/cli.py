@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
     _settings(quickstart, "settings of the quickstart recipe")
     _data_commands(commands)
+    _bench_commands(commands)
     return parser
 
 
@@ -111,6 +112,18 @@ def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     export.add_argument("run", help="a run's folder, or experiment/run")
     export.add_argument("--as", dest="form", required=True, help="official")
     export.add_argument("--out", type=Path, default=Path("exported"), help="folder for the files (exported)")
+
+
+def _bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "measure the parts of the zoo on this machine"
+    bench = commands.add_parser("bench", help=about, description=f"{about.capitalize()}.")
+    parts = bench.add_subparsers(required=True, metavar="PART")
+    data = _add(parts, "data", _bench_data, "random windows a second, beside bare files")
+    _settings(data, "settings, such as corpus=corpora/quickstart.h5")
+    data.add_argument("--layouts", action="store_true", help="copy the corpus into other layouts and read those too")
+    for part in (data,):
+        part.add_argument("--json", action="store_true", help="print JSON")
+        _quiet(part)
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -266,6 +279,12 @@ def _quickstart(options: argparse.Namespace) -> None:
     from wmzoo import quickstart
 
     quickstart.run(options.settings)
+
+
+def _bench_data(options: argparse.Namespace) -> None:
+    from wmzoo.bench import data
+
+    data.print_bench(data.bench(options.settings, options.layouts, options.quiet), options.json)
 
 
 def _data_collect(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import time
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from systems import linear_episode, no_room, system_corpus, system_set
 
-from wmzoo.data import info, statistics
+from wmzoo.data import checking, info, statistics
 from wmzoo.data.store import EPISODE, make_set, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.trajectories import Episode, episode_rows
@@ -32,7 +33,7 @@ def test_round_trip(workdir):
     np.testing.assert_array_equal(found.data, second.data)
     np.testing.assert_array_equal(found.rows(3), second.rows(3))
     assert (found.names, found.states, found.actions, found.sha256) == (second.names, 3, 2, second.sha256)
-    assert not list(info.problems(found))
+    assert not list(checking.problems(found))
     assert [p.name for p in workdir.iterdir()] == ["c.h5"]
 
 
@@ -118,15 +119,26 @@ def test_an_unwritable_place_and_a_full_disk_leave_nothing(workdir):
     assert [p.name for p in workdir.iterdir()] == ["file"]
 
 
-def test_info_tells_what_is_wrong(workdir, capsys):
-    broken = system_set(episodes=5)
-    broken.data[3, 0] = np.nan
-    broken.data[:, 4] = 0.5
-    write_corpus(workdir / "c.h5", [broken, system_set(level="b"), system_set(level="copy")], {})
-    info.print_info(str(workdir / "c.h5"), variates=True)
+def test_info_pools_what_is_stored_of_each_set_and_reads_no_rows(workdir, capsys):
+    sets = [system_set(level=level, seed=i) for i, level in enumerate("ab")]
+    write_corpus(workdir / "c.h5", sets, {})
+    info.print_info(str(workdir / "c.h5"))
     printed = capsys.readouterr().out
-    for text in ("1 NaN or infinite", "never changes: action:0", "SHA-256 differs", "is a copy of toy/b episode 0"):
-        assert text in printed
+    both = np.concatenate([item.data for item in sets])
+    for i, name in enumerate(sets[0].names):
+        wanted = [f"{x:.4g}" for x in (both[:, i].min(), both[:, i].max(), both[:, i].mean(), both[:, i].std())]
+        line = next(line for line in printed.splitlines() if line.startswith(name))
+        np.testing.assert_allclose([float(x) for x in line.split()[1:5]], [float(x) for x in wanted], rtol=2e-3)
+    info.print_info(str(workdir / "c.h5"), variates=True)
+    assert "toy/a" in capsys.readouterr().out
+
+
+def test_info_of_many_environments_is_a_line_each(workdir, capsys):
+    sets = [dataclasses.replace(system_set(), environment=f"toy{i}") for i in range(9)]
+    write_corpus(workdir / "c.h5", sets, {})
+    info.print_info(str(workdir / "c.h5"))
+    printed = capsys.readouterr().out
+    assert "environments: 9" in printed and "wmzoo data info" in printed and "mean change" not in printed
 
 
 def test_a_million_steps_open_quickly_in_little_memory(workdir):

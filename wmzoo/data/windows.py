@@ -96,8 +96,8 @@ class Sampler:
         for s in np.unique(source):
             chosen = source == s
             episode = self.episodes[s][(pick[chosen] * len(self.episodes[s])).astype(np.int64)]
-            start, transitions = self.items[s].offsets[episode], self.items[s].lengths[episode] - 1
-            ends[chosen] = start + 1 + (step[chosen] * transitions).astype(np.int64)
+            start, stop = self.items[s].offsets[episode], self.items[s].offsets[episode + 1]
+            ends[chosen] = start + 1 + (step[chosen] * (stop - start - 1)).astype(np.int64)
         return source, ends
 
     def _of_one(self, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
