@@ -18,6 +18,10 @@ class WmzooError(Exception):
         self.problems = problems
 
 
+MANY = 24
+"""Valid names that a message tells before it only counts them."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Suggest valid names for a misspelled one: ``Did you mean "x"? Valid: ...`` (empty if none are valid).
 
@@ -30,4 +34,5 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return ""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f'Did you mean "{close[0]}"? ' if close else ""
-    return f"{hint}Valid: {', '.join(valid)}."
+    rest = f" and {len(valid) - MANY} more" if len(valid) > MANY else ""
+    return f"{hint}Valid: {', '.join(valid[:MANY])}{rest}."

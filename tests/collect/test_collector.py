@@ -20,7 +20,7 @@ from wmzoo.collect.collector import Shard
 from wmzoo.collect.ladder import load_ladder
 from wmzoo.collect.levels import LADDER_LEVELS, LEVELS, MIXTURE, Behaviour, behaviours_of, turn
 from wmzoo.collect.making import layout, make_gymnasium
-from wmzoo.data import info
+from wmzoo.data import checking
 from wmzoo.data.store import open_corpus
 from wmzoo.errors import WmzooError
 
@@ -257,7 +257,7 @@ def test_mixed_is_all_kinds_of_behaviour(whole):
         for kind, share in MIXTURE.items():
             # A behaviour's last episode may go over into the next one's share.
             assert abs(steps[kind] - share * MANY["steps"]) <= 5 * MANY["episode"], kind
-        assert not info.shared_episodes(open_corpus(whole[0] / "small.h5"))
+        assert not checking.shared_episodes(open_corpus(whole[0] / "small.h5"))
 
 
 @pytest.mark.parametrize("environment", ["gym-pendulum", "dmc-reacher-easy", "modular-walker-2-main"])

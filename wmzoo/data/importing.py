@@ -145,7 +145,8 @@ def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Reco
                 yield item
             index += 1
     except DAMAGE as error:
-        reason = f"{type(error).__name__} {error}".partition("\n")[0]
+        what = "nothing in it is called" if isinstance(error, KeyError) else type(error).__name__
+        reason = f"{what} {error}".partition("\n")[0]
         yield Skipped(str(path), f"can't be read from episode {index} on ({reason})")
 
 
