@@ -46,7 +46,7 @@ MISTAKES = [
     ("ls enviroments", 'Did you mean "environments"'),
     ("show trajwolrd", 'Did you mean "trajworld"'),
     ("data info missing.h5", "no such corpus"),
-    ("data info notes.txt", "not a readable corpus"),
+    ("data info notes.txt", "not a wmzoo corpus"),
     ("evaluate nowhere transition/v1", "no run and no checkpoint"),
     ("evaluate fake transition/v1", "can't be read|not a readable checkpoint"),
     ("evaluate fake transition/v7", "transition/v1"),
