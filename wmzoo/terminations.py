@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from wmzoo.collect.environments import CHEETAH_RULE, ENVIRONMENTS, HOPPER_RULE, WALKER_RULE, PlanarRule
-from wmzoo.errors import WmzooError
+from wmzoo.errors import WmzooError, nearest
 
 Ending = Callable[[Tensor], Tensor]
 """From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
@@ -58,7 +58,7 @@ def _unknown(environment: str, task: str) -> str:
     remedy = "train a model with data.terminated=true, which learns it, or give a function of the states as ending"
     if task in HIDDEN:
         return f'terminations: "{environment}" terminates by {HIDDEN[task]}, which no observation holds; {remedy}.'
-    return f'terminations: no rule is known for "{environment}"; {remedy}. Known tasks: {", ".join(sorted(RULES))}.'
+    return f'terminations: "{environment}" has no rule; {remedy}. {nearest(task, RULES)}'
 
 
 def _planar(rule: PlanarRule) -> Ending | None:
