@@ -24,6 +24,7 @@ import torch
 from wmzoo.binning import share_outside
 from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import Corpus
+from wmzoo.data.terminated import as_trained
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
 from wmzoo.evaluation.cells import FORCED, FREE, Cell
@@ -125,8 +126,9 @@ class _Evaluation:
 
     def _fit(self, corpus: Corpus, manifest: Mapping[str, Any], environment: str) -> dict[str, floors.Floor]:
         trained = [(corpus.sets[key], np.asarray(about["train"])) for key, about in manifest["sets"].items()]
-        mine = [(item, episodes) for item, episodes in trained if item.environment == environment]
-        return floors.fit(mine, self.model.variates[environment])
+        variates = self.model.variates[environment]
+        mine = [(as_trained(item, variates), e) for item, e in trained if item.environment == environment]
+        return floors.fit(mine, variates)
 
     def add(self, test: _Test, report: Callable[[int, str], None]) -> None:
         """Score the floors and the model on one test set."""
