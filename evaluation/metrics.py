@@ -163,6 +163,31 @@ def per_episode(scores: Scores, units: Units, episode: np.ndarray) -> dict[str, 
     return {"episode": index.tolist(), "windows": count.tolist(), **lists}
 
 
+def flag_scores(forecast: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """How well a learned ``terminated`` was forecast.
+
+    Args:
+        forecast: ``[N]`` expectation of the column; beyond 0.5 it says that the episode terminates.
+        truth: ``[N]`` bool, whether it does.
+
+    Returns:
+        Plain JSON: how many of how many windows terminate (``terminated``, ``windows``), how many were ``forecast``,
+        ``precision``, ``recall`` (None where there is nothing to divide by), and ``brier``, the mean squared error of
+        the expectation, with that of the share itself for comparison (``brier_of_share``).
+    """
+    said, share = forecast > 0.5, truth.mean()
+    hits = int((said & truth).sum())
+    return {
+        "windows": len(truth),
+        "terminated": int(truth.sum()),
+        "forecast": int(said.sum()),
+        "precision": hits / int(said.sum()) if said.any() else None,
+        "recall": hits / int(truth.sum()) if truth.any() else None,
+        "brier": finite(np.square(forecast.clip(0, 1) - truth).mean()),
+        "brier_of_share": finite(share * (1 - share)),
+    }
+
+
 def coverage(cdf: np.ndarray, level: float) -> float:
     """The share of true values inside the central interval that should hold a share ``level`` of them.
 

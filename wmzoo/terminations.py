@@ -14,15 +14,80 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from wmzoo.collect.environments import CHEETAH_RULE, ENVIRONMENTS, HOPPER_RULE, WALKER_RULE, PlanarRule
 from wmzoo.errors import WmzooError, nearest
+from wmzoo.trajectories import TERMINATED, Variates
+
+if TYPE_CHECKING:
+    from wmzoo.model import WorldModel
 
 Ending = Callable[[Tensor], Tensor]
 """From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
+
+
+Policy = Callable[[Tensor], Tensor]
+"""From states ``[S, m]`` to actions ``[S, n]``, physical units."""
+
+AUTO, LEARNED, RULE, NEVER = CHOICES = ("auto", "learned", "rule", "never")
+
+
+def ending(source: WorldModel | Variates, environment: str, how: str = AUTO) -> Ending | None:
+    """How the imagined episodes of an environment end.
+
+    Args:
+        source: a model, or the columns that it imagines.
+        environment: its name.
+        how: ``learned`` as the model was trained to tell, ``rule`` by the environment's own rule (of a model made
+            with ``compat: official``, the released code's), ``never``, or ``auto``: learned if it can be, else the rule.
+
+    Raises:
+        WmzooError: the choice is not known, the model has not learned it, or the environment has no rule.
+    """
+    if how not in CHOICES:
+        raise WmzooError(f'ending: "{how}" is not known. {nearest(how, CHOICES)}')
+    if how == NEVER:
+        return None
+    variates = source if isinstance(source, Variates) else _variates(source, environment)
+    if how == LEARNED or (how == AUTO and variates.terminated):
+        return learned(variates)
+    return rule(environment, official=not isinstance(source, Variates) and source.official)
+
+
+def _variates(model: WorldModel, environment: str) -> Variates:
+    if environment not in model.variates:
+        raise WmzooError(f'ending: {model.name} knows no "{environment}". {nearest(environment, model.variates)}')
+    return model.variates[environment]
+
+
+def learned(variates: Variates) -> Ending:
+    """What a model learned that was trained with ``data.terminated``: its last state beyond 0.5, or not a number.
+
+    Args:
+        variates: the columns that it imagines.
+
+    Raises:
+        WmzooError: they hold no ``terminated``.
+    """
+    if not variates.terminated:
+        raise WmzooError(
+            f'ending: the model has no column "{TERMINATED}"; train it with data.terminated=true, or choose the rule.'
+        )
+    place = variates.states - 1
+
+    def ending(states: Tensor) -> Tensor:
+        return ~(states[:, place] <= 0.5)
+
+    return ending
+
+
+def observing(policy: Policy, variates: Variates) -> Policy:
+    """A policy of an environment's own states as one of the states that a model imagines, ``terminated`` left out."""
+    return (lambda states: policy(states[:, :-1])) if variates.terminated else policy
 
 
 def rule(environment: str, official: bool = False) -> Ending | None:
