@@ -6,9 +6,9 @@ averaged over the states and the reward, as in Yin et al. (2025), section 5.2; r
 those of the run's training episodes. Several steps ahead, the *same* target rows are predicted from a history that
 ends ``k`` rows earlier, along the true actions. A model that decodes a row's variates one after another is scored
 ``free-running``, from its own values, and, one step ahead, ``teacher-forced``, given the true ones, which is what
-the released code of the TDM baseline reports. Where a model learns ``terminated``, that column is left out of all
-of these and has scores of its own, ``termination``. What ``compat: official`` changes is told by ``wmzoo show compat``, and
-``compat`` in the result says which was used.
+the released code of the TDM baseline reports. What ``compat: official`` changes is told by ``wmzoo show compat``, and
+``compat`` in the result says which was used. Where a model learns ``terminated``, that column is left out of all of
+these and has scores of its own, ``termination``.
 """
 
 from __future__ import annotations

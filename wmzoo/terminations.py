@@ -43,7 +43,8 @@ def ending(source: WorldModel | Variates, environment: str, how: str = AUTO) -> 
         source: a model, or the columns that it imagines.
         environment: its name.
         how: ``learned`` as the model was trained to tell, ``rule`` by the environment's own rule (of a model made
-            with ``compat: official``, the released code's), ``never``, or ``auto``: learned if it can be, else the rule.
+            with ``compat: official``, the released code's), ``never``, or ``auto``: learned if it was, else the
+            rule.
 
     Raises:
         WmzooError: the choice is not known, the model has not learned it, or the environment has no rule.
