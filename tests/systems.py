@@ -7,8 +7,10 @@ import resource
 import signal
 from pathlib import Path
 
+import h5py
 import numpy as np
 
+from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.store import EPISODE, TrajectorySet, make_set, write_corpus
 from wmzoo.trajectories import Episode, episode_rows
 
@@ -74,6 +76,18 @@ def system_corpus(path: Path, **options) -> Path:
     """A corpus with one set."""
     write_corpus(path, [system_set(**options)], {"made": "for a test"})
     return path
+
+
+@contextlib.contextmanager
+def edited(path):
+    """A corpus as an open HDF5 file to change, sealed anew afterwards."""
+    with path.open("r+b") as file:
+        file.truncate(check_seal(path))
+    with h5py.File(path, "a") as file:
+        yield file
+        sets = [group["data"].id for levels in file["sets"].values() for group in levels.values()]
+        rows = [(data.get_offset(), data.get_storage_size()) for data in sets]
+    seal(path, rows)
 
 
 @contextlib.contextmanager

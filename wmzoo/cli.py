@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
     _settings(quickstart, "settings of the quickstart recipe")
     _data_commands(commands)
+    _bench_commands(commands)
     return parser
 
 
@@ -113,6 +114,18 @@ def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
     export.add_argument("--out", type=Path, default=Path("exported"), help="folder for the files (exported)")
 
 
+def _bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    about = "measure the parts of the zoo on this machine"
+    bench = commands.add_parser("bench", help=about, description=f"{about.capitalize()}.")
+    parts = bench.add_subparsers(required=True, metavar="PART")
+    data = _add(parts, "data", _bench_data, "random windows a second, beside bare files")
+    _settings(data, "settings, such as corpus=corpora/quickstart.h5")
+    data.add_argument("--layouts", action="store_true", help="copy the corpus into other layouts and read those too")
+    for part in (data,):
+        part.add_argument("--json", action="store_true", help="print JSON")
+        _quiet(part)
+
+
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     about = "collect, import, merge, check, cut and export corpora"
     data = commands.add_parser("data", help=about, description=f"{about.capitalize()}.")
@@ -141,7 +154,10 @@ def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 def _corpus_commands(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     info = _add(verbs, "info", _data_info, "what a corpus holds, and what is wrong with it")
     info.add_argument("corpus")
-    info.add_argument("--variates", action="store_true", help="the ranges of each set on its own")
+    info.add_argument("--variates", action="store_true", help="the ranges of the variates of each set")
+    table = _add(verbs, "table", _data_table, "a line for each environment of a corpus: size, cost, returns")
+    table.add_argument("corpus")
+    table.add_argument("--md", type=Path, help="a Markdown file to write it into")
     check = _add(verbs, "check", _data_check, "read a whole corpus and say what is wrong with it")
     check.add_argument("corpus")
     merge = _add(verbs, "merge", _data_merge, "join corpora, such as the shards of a collection")
@@ -265,6 +281,12 @@ def _quickstart(options: argparse.Namespace) -> None:
     quickstart.run(options.settings)
 
 
+def _bench_data(options: argparse.Namespace) -> None:
+    from wmzoo.bench import data
+
+    data.print_bench(data.bench(options.settings, options.layouts, options.quiet), options.json)
+
+
 def _data_collect(options: argparse.Namespace) -> None:
     from wmzoo.collect import collector
 
@@ -296,10 +318,16 @@ def _data_info(options: argparse.Namespace) -> None:
     info.print_info(options.corpus, variates=options.variates)
 
 
-def _data_check(options: argparse.Namespace) -> None:
-    from wmzoo.data import info
+def _data_table(options: argparse.Namespace) -> None:
+    from wmzoo.data import listing
 
-    info.check_corpus(options.corpus)
+    listing.print_table(options.corpus, options.md)
+
+
+def _data_check(options: argparse.Namespace) -> None:
+    from wmzoo.data import checking
+
+    checking.check_corpus(options.corpus)
 
 
 def _data_merge(options: argparse.Namespace) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import h5py
 import numpy as np
 import pytest
-from systems import system_corpus, system_set
+from systems import edited, system_corpus, system_set
 
 from wmzoo import cli
 from wmzoo.collect import collector
@@ -77,7 +76,7 @@ def test_what_is_refused_leaves_nothing(workdir, capsys):
     ):
         assert cli.main(["data", "merge", *words]) == 2
         assert said in capsys.readouterr().err
-    with h5py.File("2.h5", "a") as file:
+    with edited(workdir / "2.h5") as file:
         file["sets/toy/a/data"][5, 0] += 1
     assert cli.main(["data", "merge", "2.h5", "--to", "new"]) == 2
     assert "set toy/a: its rows have changed" in capsys.readouterr().err

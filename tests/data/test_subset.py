@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from systems import planted_episode, system_corpus, system_set, toy_recipe
 
 from wmzoo import cli
-from wmzoo.data import exporting, importing, info
-from wmzoo.data.store import open_corpus, write_corpus
+from wmzoo.data import checking, exporting, importing
+from wmzoo.data.store import digest, open_corpus, write_corpus
 from wmzoo.data.subset import choose_episodes, subset
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import Source, check, parse_overrides
@@ -123,17 +125,21 @@ def test_check_says_what_is_wrong_with_a_corpus(workdir, capsys):
     item.data[5, 0], item.data[50, 1] = np.nan, 1e4
     write_corpus(workdir / "odd.h5", [item, system_set(level="twin"), system_set(level="copy")], {})
     assert cli.main(["data", "check", "odd.h5"]) == 2
-    told = capsys.readouterr().err
-    for said in (
-        "1 NaN or infinite values in x0 (episodes 0)",
-        "1 values of x1 lie 50 times",
-        "is a copy of",
-        "SHA-256",
-    ):
-        assert said in told
+    told = capsys.readouterr()
+    for said in ("1 NaN or infinite values in x0 (episodes 0)", "is a copy of toy/copy episode", "SHA-256"):
+        assert said in told.err
+    assert "worth knowing: toy/odd: 1 values of x1 lie 50 times" in told.out
+
+
+def test_what_is_worth_knowing_is_not_wrong(workdir, capsys):
+    item = system_set()
+    item.data[:, 4] = 0.5
+    write_corpus(workdir / "c.h5", [dataclasses.replace(item, sha256=digest(item.data, item.offsets))], {})
+    assert cli.main(["data", "check", "c.h5"]) == 0
+    assert "worth knowing: toy/a: never changes: action:0" in capsys.readouterr().out
 
 
 def test_outliers_are_not_seen_where_values_merely_spread(workdir):
     rng = np.random.default_rng(0)
     item = system_set(make=lambda r, n: planted_episode(rng, n))
-    assert not list(info._outliers(item))
+    assert not list(checking._outliers(item))

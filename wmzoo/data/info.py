@@ -1,59 +1,47 @@
-"""``wmzoo data info``: what a corpus holds, and what is wrong with it."""
+"""``wmzoo data info``: what a corpus holds, told from what it says of its rows, without reading them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from rich.table import Table
 
 from wmzoo.data.splits import split
-from wmzoo.data.store import Corpus, TrajectorySet, digest, open_corpus
+from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
 from wmzoo.errors import WmzooError
 from wmzoo.progress import console
 from wmzoo.recipe import SplitConfig
 
+FEW = 8
+"""Environments up to which the ranges of all are printed without being asked for."""
+
 
 def print_info(path: str, variates: bool = False) -> None:
-    """Print the sets of a corpus, its splits, ranges and problems.
+    """Print the sets of a corpus, its splits and ranges.
 
     Args:
         path: of the corpus.
-        variates: print the ranges of each set on its own, not those of each environment.
+        variates: print the ranges of each set on its own, not those of each environment if they are few.
 
     Raises:
         WmzooError: the corpus can't be opened.
     """
     corpus, out = open_corpus(path), console()
-    out.print(f"{corpus.path}: {len(corpus.sets)} sets, {corpus.path.stat().st_size / 1e6:.1f} MB", highlight=False)
+    size, episodes = corpus.path.stat().st_size / 1e6, sum(len(item.episodes) for item in corpus.sets.values())
+    steps = sum(len(item.data) for item in corpus.sets.values()) - episodes
+    environments = {item.environment for item in corpus.sets.values()}
+    out.print(
+        f"{corpus.path}: {len(corpus.sets)} sets, environments: {len(environments)}, {episodes:,} episodes, "
+        f"{steps:,} steps, {size:.1f} MB",
+        highlight=False,
+    )
     out.print(_sets(corpus))
-    for title, items in _groups(corpus, apart=variates).items():
+    few = len(environments) <= FEW
+    for title, items in _groups(corpus, apart=variates).items() if variates or few else ():
         out.print(_ranges(title, items))
-    found = _all_problems(corpus)
-    out.print("\n".join(["problems:", *found]) if found else "no problems found", highlight=False, markup=False)
-
-
-def check_corpus(path: str) -> None:
-    """Read a whole corpus and say what is wrong with it.
-
-    Args:
-        path: of the corpus.
-
-    Raises:
-        WmzooError: with every problem found, each with its remedy.
-    """
-    corpus = open_corpus(path)
-    found = _all_problems(corpus)
-    if found:
-        raise WmzooError(*(f"{corpus.path}: {problem}" for problem in found))
-    steps = sum(len(item.data) - len(item.lengths) for item in corpus.sets.values())
-    console().print(f"{corpus.path}: {len(corpus.sets)} sets, {steps:,} steps, no problems found", highlight=False)
-
-
-def _all_problems(corpus: Corpus) -> list[str]:
-    each = [problem for item in corpus.sets.values() for problem in problems(item)]
-    return each + shared_episodes(corpus)
+    ranges = "" if variates or few else f"Ranges of its variates: wmzoo data info {path} --variates\n"
+    out.print(f"{ranges}Every row is read by: wmzoo data check {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 TEXTS = ("set", "component", "behaviour")
@@ -61,20 +49,23 @@ TEXTS = ("set", "component", "behaviour")
 
 def _sets(corpus: Corpus) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
+    scored = any("score" in item.about for item in corpus.sets.values())
     for name in (
         "set",
         "component",
         "episodes",
         "steps",
-        "states",
-        "actions",
+        "m",
+        "n",
         "return",
+        *(["D4RL score"] if scored else []),
         "terminated",
         "train/val/test",
         "behaviour",
     ):
-        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=name != "behaviour")
+        table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
     for item in corpus.sets.values():
+        score = item.about.get("score")
         returns = item.episodes["return"]
         table.add_row(
             item.key,
@@ -84,6 +75,7 @@ def _sets(corpus: Corpus) -> Table:
             str(item.states),
             str(item.actions),
             f"{returns.mean():.1f} ± {returns.std():.1f}",
+            *(["" if score is None else f"{score:.1f}"] if scored else []),
             f"{item.episodes['terminated'].mean():.0%}",
             _split_counts(item),
             _behaviour(item),
@@ -100,8 +92,12 @@ def _split_counts(item: TrajectorySet) -> str:
 
 
 def _behaviour(item: TrajectorySet) -> str:
-    names = [str(b.get("name", b)) if isinstance(b, dict) else str(b) for b in item.about.get("behaviours", [])]
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    """How many behaviours there are, and of what kinds."""
+    kinds = [str(b["kind"]) if isinstance(b, dict) and "kind" in b else "?" for b in item.about.get("behaviours", [])]
+    named = list(dict.fromkeys(kinds))
+    if not kinds:
+        return "unknown"
+    return f"{len(kinds)} {named[0]}" if len(named) == 1 else f"{len(kinds)}, {len(named)} kinds"
 
 
 def _groups(corpus: Corpus, apart: bool) -> dict[str, list[TrajectorySet]]:
@@ -113,76 +109,22 @@ def _groups(corpus: Corpus, apart: bool) -> dict[str, list[TrajectorySet]]:
 
 
 def _ranges(title: str, items: Sequence[TrajectorySet]) -> Table:
+    """Ranges and moments of the rows of some sets together, from those of each."""
     table = Table(title=f"\n{title}", title_justify="left", box=None, pad_edge=False, header_style="dim")
     for name in ("variate", "low", "high", "mean", "std", "mean change"):
         table.add_column(name, justify="left" if name == "variate" else "right")
-    rows = np.concatenate([item.data for item in items])
-    change = np.concatenate([_changes(item) for item in items]).mean(0)
-    columns = (rows.min(0), rows.max(0), rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64), change)
+    stored = np.stack([_statistics(item) for item in items])  # [sets, M]
+    rows = np.array([len(item.data) for item in items], float)
+    moves = rows - [len(item.lengths) for item in items]
+    mean = np.average(stored["mean"], axis=0, weights=rows)
+    spread = np.average(stored["std"] ** 2.0 + (stored["mean"] - mean) ** 2, axis=0, weights=rows) ** 0.5
+    change = np.average(stored["change"], axis=0, weights=moves)
+    columns = (stored["low"].min(0), stored["high"].max(0), mean, spread, change)
     for i, name in enumerate(items[0].names):
         table.add_row(name, *(f"{c[i]:.4g}" for c in columns))
     return table
 
 
-def _changes(item: TrajectorySet) -> np.ndarray:
-    """Absolute change of every variate over each step inside an episode."""
-    inside = np.ones(len(item.data) - 1, bool)
-    inside[item.offsets[1:-1] - 1] = False
-    return np.abs(np.diff(item.data, axis=0))[inside]
-
-
-def problems(item: TrajectorySet) -> Iterator[str]:
-    """What is wrong with a set, a sentence each; nothing if it is sound.
-
-    Args:
-        item: the set; all of its rows are read.
-    """
-    bad = ~np.isfinite(item.data)
-    if bad.any():
-        episodes = np.unique(item.episode_of(np.flatnonzero(bad.any(1))))
-        names = ", ".join(np.asarray(item.names)[bad.any(0)][:5])
-        count = int(bad.sum())
-        yield f"{item.key}: {count} NaN or infinite values in {names} (episodes {_few(episodes)}); remove them."
-    constant = np.asarray(item.names)[item.data.max(0) == item.data.min(0)]
-    if len(constant):
-        yield f"{item.key}: never changes: {_few(constant)}; it carries no information."
-    yield from _outliers(item)
-    if digest(item.data, item.offsets) != item.sha256:
-        yield f"{item.key}: its rows are not those that were written (SHA-256 differs); collect it again."
-
-
-FAR = 50.0
-"""Distance from the middle half of the values, in its widths, from which on a few values are outliers."""
-
-
-def _outliers(item: TrajectorySet) -> Iterator[str]:
-    """Variates in which a few values are so far out that they would stretch the range for all others."""
-    lower, upper = np.nanquantile(item.data, [0.25, 0.75], axis=0)
-    width = np.where(upper > lower, upper - lower, np.inf)
-    far = (item.data < lower - FAR * width) | (item.data > upper + FAR * width)
-    rare = far.any(0) & (far.mean(0) < 1e-2)
-    if rare.any():
-        names = np.asarray(item.names)[rare]
-        episodes = np.unique(item.episode_of(np.flatnonzero(far[:, rare].any(1))))
-        yield (
-            f"{item.key}: {int(far[:, rare].sum())} values of {_few(names)} lie {FAR:.0f} times the middle half's "
-            f"width away (episodes {_few(episodes)}) and stretch the range; look at them or leave them out."
-        )
-
-
-def shared_episodes(corpus: Corpus) -> list[str]:
-    """Episodes that occur more than once in a corpus, and so could leak from training into evaluation."""
-    seen: dict[bytes, str] = {}
-    found = []
-    for item in corpus.sets.values():
-        for episode in range(len(item.lengths)):
-            mark = hashlib.blake2b(item.rows(episode).tobytes(), digest_size=16).digest()
-            here = f"{item.key} episode {episode}"
-            if mark in seen:
-                found.append(f"{here} is a copy of {seen[mark]}; remove one, or evaluation may meet training data.")
-            seen.setdefault(mark, here)
-    return found[:10]
-
-
-def _few(values: np.ndarray) -> str:
-    return ", ".join(map(str, values[:5])) + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+def _statistics(item: TrajectorySet) -> np.ndarray:
+    assert item.statistics is not None  # every set of a file has them
+    return item.statistics

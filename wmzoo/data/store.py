@@ -1,14 +1,15 @@
 """The corpus: one HDF5 file of trajectory sets, flat and uncompressed so that windows are slices of a memory map.
 
-Layout, version 2::
+Layout, version 3::
 
-    /                              attrs: format = "wmzoo-corpus", version = 2, about (JSON)
+    /                              attrs: format = "wmzoo-corpus", version = 3, about (JSON)
     /sets/<environment>/<level>    attrs: component, states, actions, names, bodies (JSON), dt [s], sha256, about (JSON)
-                                   and seal, a hash of all that is here but the rows
         data       [R, M] float32  rows (s_t, r_t, a_t) of all episodes, one after another
         offsets    [episodes + 1]  int64, row at which each episode begins
         episodes   [episodes]      return, terminated, truncated, behaviour, seed
         statistics [M]             range, moments, quantiles and typical change of each variate
+
+and the seal behind it all (:mod:`wmzoo.data.sealing`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from typing import Any
 import h5py
 import numpy as np
 
+from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.statistics import STATISTICS, measure
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, replacing
 
-FORMAT, VERSION = "wmzoo-corpus", 2
+FORMAT, VERSION = "wmzoo-corpus", 3
 EPISODE = np.dtype([("return", "<f4"), ("terminated", "?"), ("truncated", "?"), ("behaviour", "<i2"), ("seed", "<i8")])
 
 
@@ -193,47 +195,28 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
     """
     with replacing(path) as partial:
         try:
-            # HDF5's newer layout has checksums over its own structure, and takes attributes of any length.
+            # HDF5's newer layout takes attributes of any length.
             with h5py.File(partial, "w", libver="v110") as file:
-                _describe(file, {"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
-                for item in sets:
-                    _write_set(file, item)
+                file.attrs.update({"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
+                rows = [_write_set(file, item) for item in sets]
+            seal(partial, rows)
         except RuntimeError as error:  # what h5py makes of a disk that fills up
             raise OSError(str(error)) from error
 
 
-def _write_set(file: h5py.File, item: TrajectorySet) -> None:
+def _write_set(file: h5py.File, item: TrajectorySet) -> tuple[int, int]:
+    """Write a set; the place of its rows in the file, offset and bytes."""
     group = file.create_group(f"sets/{item.key}")
-    _describe(group, {"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
-    _describe(group, {"component": item.component, "bodies": json.dumps(item.bodies)})
-    _describe(group, {"names": json.dumps(item.names), "about": json.dumps(item.about)})
-    group.create_dataset("data", data=np.asarray(item.data, "<f4"))
+    group.attrs.update({"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
+    group.attrs.update({"component": item.component, "bodies": json.dumps(item.bodies)})
+    group.attrs.update({"names": json.dumps(item.names), "about": json.dumps(item.about)})
+    data = group.create_dataset("data", data=np.asarray(item.data, "<f4"))
     group.create_dataset("offsets", data=item.offsets)
     group.create_dataset("episodes", data=item.episodes)
     group.create_dataset(
         "statistics", data=measure(item.data, item.offsets) if item.statistics is None else item.statistics
     )
-    _describe(group, {"seal": _seal(group)})
-
-
-def _describe(group: h5py.Group, values: dict[str, str | int | float]) -> None:
-    """Set attributes, text as bytes of fixed length: HDF5 keeps any other in a heap without a checksum."""
-    for name, value in values.items():
-        group.attrs[name] = np.bytes_(value.encode() or b"\0") if isinstance(value, str) else value
-
-
-def _text(group: h5py.Group, name: str) -> str:
-    value = group.attrs[name]
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _seal(group: h5py.Group) -> str:
-    """SHA-256 of everything of a set but its rows, which are checked by their own: so little that opening checks it."""
-    attributes = {name: _text(group, name) for name in group.attrs if name != "seal"}
-    sha = hashlib.sha256(json.dumps(attributes, sort_keys=True).encode())
-    for name in ("offsets", "episodes", "statistics"):
-        sha.update(group[name][()].tobytes())
-    return sha.hexdigest()
+    return data.id.get_offset(), data.id.get_storage_size()
 
 
 def open_corpus(path: str | Path) -> Corpus:
@@ -248,8 +231,9 @@ def open_corpus(path: str | Path) -> Corpus:
             f"{path}: no such corpus; make one with `wmzoo data collect`, or correct the path (data.corpus, --corpus)."
         )
     try:
+        check_seal(path)
         with h5py.File(path, "r") as file:
-            if "format" not in file.attrs or _text(file, "format") != FORMAT:
+            if file.attrs.get("format") != FORMAT:
                 raise WmzooError(f"{path}: an HDF5 file, but not a wmzoo corpus; collect or import one.")
             if file.attrs["version"] != VERSION:
                 raise WmzooError(
@@ -260,14 +244,14 @@ def open_corpus(path: str | Path) -> Corpus:
                 for environment, levels in file["sets"].items()
                 for level, group in levels.items()
             }
-            return Corpus(path=path, sets=sets, about=json.loads(_text(file, "about")))
+            return Corpus(path=path, sets=sets, about=json.loads(str(file.attrs["about"])))
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:  # h5py of damaged files
         raise WmzooError(f"{path}: not a readable corpus, perhaps cut short ({error}); collect it again.") from error
 
 
 def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> TrajectorySet:
     place = f"{path}: set {environment}/{level}"
-    names, data, offsets = json.loads(_text(group, "names")), group["data"], group["offsets"][()]
+    names, data, offsets = json.loads(str(group.attrs["names"])), group["data"], group["offsets"][()]
     states = int(group.attrs["states"])
     if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
         raise WmzooError(
@@ -283,8 +267,6 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         raise WmzooError(f"{place}: episode {bad} is shorter than two steps; remove it, or collect the set again.")
     if data.id.get_offset() is None:
         raise WmzooError(f"{place}: its data is not contiguous, so it can't be memory-mapped; collect it again.")
-    if "seal" in group.attrs and _text(group, "seal") != _seal(group):  # corpora of before have none
-        raise WmzooError(f"{place}: what it says of its rows has changed since it was written; collect it again.")
     return TrajectorySet(
         environment=environment,
         level=level,
@@ -294,9 +276,9 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         data=np.memmap(path, "<f4", "r", data.id.get_offset(), data.shape),
         offsets=offsets,
         episodes=group["episodes"][()],
-        about=json.loads(_text(group, "about")),
-        component=_text(group, "component"),
-        bodies=tuple(json.loads(_text(group, "bodies"))),
+        about=json.loads(str(group.attrs["about"])),
+        component=str(group.attrs["component"]),
+        bodies=tuple(json.loads(str(group.attrs["bodies"]))),
         statistics=group["statistics"][()].astype(STATISTICS),
-        sha256=_text(group, "sha256"),
+        sha256=str(group.attrs["sha256"]),
     )

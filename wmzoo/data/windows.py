@@ -107,8 +107,8 @@ class Sampler:
         for s in np.unique(source):
             chosen = source == s
             episode = self.episodes[s][(pick[chosen] * len(self.episodes[s])).astype(np.int64)]
-            start, transitions = self.items[s].offsets[episode], self.items[s].lengths[episode] - 1
-            reach = (self.length - 2) * self.beyond
+            start, stop = self.items[s].offsets[episode], self.items[s].offsets[episode + 1]
+            transitions, reach = stop - start - 1, (self.length - 2) * self.beyond
             place = 1 + (step[chosen] * (transitions + reach)).astype(np.int64)
             ends[chosen] = start + np.minimum(place, transitions)
             most[chosen] -= np.maximum(place - transitions, 0)
