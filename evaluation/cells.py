@@ -10,6 +10,7 @@ import numpy as np
 
 from wmzoo.data.splits import check_finite, fingerprints
 from wmzoo.data.store import Corpus, TrajectorySet
+from wmzoo.data.terminated import as_trained
 from wmzoo.data.windows import gather
 from wmzoo.errors import WmzooError
 from wmzoo.trajectories import Variates, Window
@@ -75,11 +76,12 @@ def _check_trained(corpus: Corpus, key: str, about: Mapping[str, Any]) -> None:
 def _cell(
     item: TrajectorySet, manifest: Mapping[str, Any], variates: Variates, known: set[str], accept_seen: bool
 ) -> Cell:
+    plain, item = item, as_trained(item, variates)
     if item.names != variates.names:
         raise WmzooError(f"set {item.key}: its columns differ from those trained on; name it as another environment.")
     trained = item.key in manifest["sets"]
     episodes = np.asarray(manifest["sets"][item.key]["test"] if trained else np.arange(len(item.lengths)), np.int64)
-    seen = [e for e, mark in zip(episodes, fingerprints(item, episodes), strict=True) if mark in known]
+    seen = [e for e, mark in zip(episodes, fingerprints(plain, episodes), strict=True) if mark in known]
     if seen and not accept_seen:
         raise WmzooError(
             f"set {item.key}: the run was trained or validated on episode {seen[0]} (one of {len(seen)}), so this is "

@@ -30,11 +30,13 @@ class Units:
         scale: ``[J]`` training standard deviations, 1 for constant variates.
         active: ``[J]`` bool, false for constant variates.
         names: ``[J]``, the last one is the reward's.
+        columns: ``[J]`` places of these among the predicted columns; a learned ``terminated`` is none of them.
     """
 
     scale: np.ndarray
     active: np.ndarray
     names: tuple[str, ...]
+    columns: np.ndarray
 
     @classmethod
     def of(cls, variates: Variates) -> Units:
@@ -43,11 +45,14 @@ class Units:
         Raises:
             WmzooError: every predicted variate was constant in training.
         """
-        std = variates.std[: variates.predicted].astype(np.float64)
+        columns = np.arange(variates.predicted)
+        columns = np.delete(columns, variates.states - 1) if variates.terminated else columns
+        std = variates.std[columns].astype(np.float64)
         if not (std > CONSTANT).any():
             raise WmzooError("the training episodes never change, so errors have no unit; train on other episodes.")
         active = std > CONSTANT
-        return cls(scale=np.where(active, std, 1.0), active=active, names=variates.names[: variates.predicted])
+        names = tuple(variates.names[c] for c in columns)
+        return cls(scale=np.where(active, std, 1.0), active=active, names=names, columns=columns)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,25 +76,26 @@ def score(prediction: Prediction, target: Tensor, units: Units, each_member: boo
     """Score a batch of forecasts.
 
     Args:
-        prediction: of ``[B, J]`` variates.
-        target: ``[B, J]`` true values, physical units.
-        units: of the variates.
+        prediction: of all predicted columns.
+        target: true values of all predicted columns, physical units.
+        units: of the ``J`` variates that count.
         each_member: the error is the mean of an ensemble's members' errors, not that of their mean.
     """
     points = prediction.means if each_member and isinstance(prediction, GaussianPrediction) else prediction.mean[None]
     scale = torch.as_tensor(units.scale, dtype=target.dtype, device=target.device)
+    columns = torch.as_tensor(units.columns, device=target.device)
     return Scores(
-        error=_array((points - target).abs().mean(0)),
-        crps=_array(prediction.crps(target) / scale),
+        error=_array((points - target).abs().mean(0)[:, columns]),
+        crps=_array(prediction.crps(target)[:, columns] / scale),
         # a density per unit of z = x / scale is the density per unit of x, times scale
-        nll=_array(-(prediction.log_prob(target) + scale.log())),
-        cdf=_array(prediction.cdf(target)),
+        nll=_array(-(prediction.log_prob(target)[:, columns] + scale.log())),
+        cdf=_array(prediction.cdf(target)[:, columns]),
     )
 
 
 def score_point(forecast: np.ndarray, target: np.ndarray, units: Units) -> Scores:
-    """Score point forecasts ``[N, J]``, whose CRPS is their absolute error."""
-    error = np.abs(forecast - target)
+    """Score point forecasts of all predicted columns ``[N, ..]``, whose CRPS is their absolute error."""
+    error = np.abs(forecast - target)[:, units.columns]
     return Scores(error=error, crps=error / units.scale)
 
 
@@ -155,6 +161,31 @@ def per_episode(scores: Scores, units: Units, episode: np.ndarray) -> dict[str, 
     means = {name: np.bincount(place, v) / count for name, v in per_window(scores, units).items()}
     lists = {name: [finite(v) for v in values] for name, values in means.items()}
     return {"episode": index.tolist(), "windows": count.tolist(), **lists}
+
+
+def flag_scores(forecast: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """How well a learned ``terminated`` was forecast.
+
+    Args:
+        forecast: ``[N]`` expectation of the column; beyond 0.5 it says that the episode terminates.
+        truth: ``[N]`` bool, whether it does.
+
+    Returns:
+        Plain JSON: how many of how many windows terminate (``terminated``, ``windows``), how many were ``forecast``,
+        ``precision``, ``recall`` (None where there is nothing to divide by), and ``brier``, the mean squared error of
+        the expectation, with that of the share itself for comparison (``brier_of_share``).
+    """
+    said, share = forecast > 0.5, truth.mean()
+    hits = int((said & truth).sum())
+    return {
+        "windows": len(truth),
+        "terminated": int(truth.sum()),
+        "forecast": int(said.sum()),
+        "precision": hits / int(said.sum()) if said.any() else None,
+        "recall": hits / int(truth.sum()) if truth.any() else None,
+        "brier": finite(np.square(forecast.clip(0, 1) - truth).mean()),
+        "brier_of_share": finite(share * (1 - share)),
+    }
 
 
 def coverage(cdf: np.ndarray, level: float) -> float:

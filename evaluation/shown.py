@@ -40,6 +40,8 @@ def _flat(metrics: Mapping[str, Any], tests: Mapping[str, Any]) -> dict[str, flo
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers of one test set that are worth a curve."""
     named = {name: metrics.get(name) for name in (*SHOWN, "windows_per_second")}
+    learned = metrics.get("termination", {})
+    named |= {f"termination_{name}": learned.get(name) for name in ("precision", "recall", "brier")}
     named |= {f"nmae_h{k}": errors["nmae"] for k, errors in metrics["horizons"].items()}
     return {name: value for name, value in named.items() if value is not None}
 
@@ -49,9 +51,26 @@ def describe(result: Mapping[str, Any]) -> list[Any]:
     tables = [_table(result, mode) for mode in result["modes"]]
     return [
         *tables,
+        *_terminations(result),
         "nmae, nll and crps are in training standard deviations; skill is against the best floor. "
         f"in: a level that the run trained on; out: another. {result['seconds']:.1f} s in all.",
     ]
+
+
+def _terminations(result: Mapping[str, Any]) -> list[str]:
+    """A line for each test set and mode of a model that learned when episodes terminate."""
+    return [
+        f"{key}{mode and f' ({mode})'}: {m['termination']['terminated']} of {m['termination']['windows']} windows "
+        f"terminate; learned: precision {_share(m['termination']['precision'])}, "
+        f"recall {_share(m['termination']['recall'])}."
+        for mode, tests in result["modes"].items()
+        for key, m in tests.items()
+        if "termination" in m
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _table(result: Mapping[str, Any], mode: str) -> Table:

@@ -7,7 +7,8 @@ those of the run's training episodes. Several steps ahead, the *same* target row
 ends ``k`` rows earlier, along the true actions. A model that decodes a row's variates one after another is scored
 ``free-running``, from its own values, and, one step ahead, ``teacher-forced``, given the true ones, which is what
 the released code of the TDM baseline reports. What ``compat: official`` changes is told by ``wmzoo show compat``, and
-``compat`` in the result says which was used.
+``compat`` in the result says which was used. Where a model learns ``terminated``, that column is left out of all of
+these and has scores of its own, ``termination``.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import torch
 from wmzoo.binning import share_outside
 from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import Corpus
+from wmzoo.data.terminated import as_trained
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
 from wmzoo.evaluation.cells import FORCED, FREE, Cell
-from wmzoo.evaluation.metrics import Scores, Units, join, per_episode, score, score_point, skill, summarise
+from wmzoo.evaluation.metrics import Scores, Units, flag_scores, join, per_episode, score, score_point, skill, summarise
 from wmzoo.evaluation.shown import describe, summary
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
@@ -125,8 +127,9 @@ class _Evaluation:
 
     def _fit(self, corpus: Corpus, manifest: Mapping[str, Any], environment: str) -> dict[str, floors.Floor]:
         trained = [(corpus.sets[key], np.asarray(about["train"])) for key, about in manifest["sets"].items()]
-        mine = [(item, episodes) for item, episodes in trained if item.environment == environment]
-        return floors.fit(mine, self.model.variates[environment])
+        variates = self.model.variates[environment]
+        mine = [(as_trained(item, variates), e) for item, e in trained if item.environment == environment]
+        return floors.fit(mine, variates)
 
     def add(self, test: _Test, report: Callable[[int, str], None]) -> None:
         """Score the floors and the model on one test set."""
@@ -150,15 +153,18 @@ class _Evaluation:
 
     def _one_step(self, test: _Test, window: Window, forced: bool, tick: Callable[[int], None]) -> dict[str, Any]:
         """Score the model's distribution of the next row."""
-        began, parts = time.perf_counter(), []
+        began, parts, flags = time.perf_counter(), [], []
         for batch in self._batches(window):
             target = _target(batch)
             prediction = self.model.predict(batch.until(-1), target if forced else None)
             parts.append(score(prediction, target, test.units, each_member=self.model.official))
+            flags.append(_array(torch.stack([prediction.mean, target])))
             tick(len(batch))
         seconds = time.perf_counter() - began
         rate = {"seconds": seconds, "windows_per_second": len(window) / seconds}
-        return {**_metrics(join(parts), test), **rate}
+        variates = self.model.variates[test.cell.item.environment]
+        learned = {"termination": _termination(flags, variates.states - 1)} if variates.terminated else {}
+        return {**_metrics(join(parts), test), **learned, **rate}
 
     def _several_steps(self, test: _Test, window: Window | None, tick: Callable[[int], None]) -> dict[str, Any]:
         """Score the last row of rollouts of each length that all end in the same rows."""
@@ -226,6 +232,12 @@ def _facts(test: _Test, context: Window) -> dict[str, Any]:
 def _metrics(scores: Scores, test: _Test) -> dict[str, Any]:
     episodes = per_episode(scores, test.units, test.cell.item.episode_of(test.rows))
     return {**summarise(scores, test.units), "by_episode": episodes}
+
+
+def _termination(parts: list[np.ndarray], place: int) -> dict[str, Any]:
+    """Scores of the learned column at a place, from the forecast and the true rows ``[2, B, J]`` of each batch."""
+    forecast, truth = np.concatenate(parts, 1)[..., place]
+    return flag_scores(forecast, truth > 0.5)
 
 
 def _short(scores: Scores, units: Units) -> dict[str, float | None]:

@@ -42,6 +42,23 @@ def linear_episode(rng: np.random.Generator, length: int, states: int = 3, actio
     return Episode(observations=stacked, actions=action, rewards=stacked[1:, 0], truncated=True)
 
 
+def walled_episode(rng: np.random.Generator, length: int, wall: float = 1.0) -> Episode:
+    """A point that random actions push along a line; beyond a wall at either side the episode terminates."""
+    observations, actions, over = [rng.uniform(-0.5, 0.5, 1)], [], False
+    while not over and len(actions) < length:
+        actions.append(rng.uniform(-1, 1, 1))
+        observations.append(observations[-1] + 0.4 * actions[-1])
+        over = abs(observations[-1][0]) >= wall
+    rewards = np.full(len(actions), 1.0)
+    return Episode(
+        observations=np.stack(observations),
+        actions=np.stack(actions),
+        rewards=rewards,
+        terminated=over,
+        truncated=not over,
+    )
+
+
 def system_set(
     make=linear_episode, environment="toy", level="a", episodes=20, length=40, seed=0, component="", **sizes
 ) -> TrajectorySet:
@@ -50,7 +67,7 @@ def system_set(
     made = [make(rng, length, **sizes) for _ in range(episodes)]
     states, actions = made[0].observations.shape[1], made[0].actions.shape[1]
     names = [*(f"x{i}" for i in range(states)), "reward", *(f"action:{i}" for i in range(actions))]
-    records = np.array([(e.rewards.sum(), False, True, -1, i) for i, e in enumerate(made)], EPISODE)
+    records = np.array([(e.rewards.sum(), e.terminated, e.truncated, -1, i) for i, e in enumerate(made)], EPISODE)
     rows = [episode_rows(e) for e in made]
     return make_set(environment, level, names, states, 0.05, rows, records, {"made": "for a test"}, component=component)
 

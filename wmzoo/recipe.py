@@ -107,6 +107,7 @@ class DataConfig:
     )
     batch: str = setting("mixed", "whether windows of a batch may differ in environment", choices=BATCHES)
     window: int = setting(20, "rows of a training window", unit="steps", symbol="T", low=2)
+    terminated: bool = setting(False, "let the model learn, as one more state, whether an episode terminates")
     trim: float = setting(
         0.0, "left outside of each end of a variate's training range", unit="share of rows", low=0.0, high=0.4
     )

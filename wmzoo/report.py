@@ -38,6 +38,7 @@ def print_check(source: Source) -> Cost:
         f"{recipe.name}: {parts.tokenizer.name} > {parts.backbone.name} > {parts.head.name}, {recipe.objective.name}",
         f"  data        {_sets(data)}",
         f"  drawn       {_drawn(recipe, data)}",
+        *([f"  terminated  {_terminated(data)}"] if recipe.data.terminated else []),
         f"  data hash   {data.manifest['sha256'][:12]}",
         f"  recipe hash {recipe.hash}",
         f"  compat      {compat.label(recipe)}",
@@ -58,6 +59,13 @@ def _sets(data: RunData) -> str:
     return (
         f"{named}: {len(data.variates)} environments, {sum(len(part.train) for part in data.splits)} training episodes"
     )
+
+
+def _terminated(data: RunData) -> str:
+    """What there is to learn of terminations."""
+    ends = sum(int(i.episodes["terminated"][p.train].sum()) for i, p in zip(data.items, data.splits, strict=True))
+    count = sum(len(part.train) for part in data.splits)
+    return f"learned as one more state, from {ends:,} of {count:,} training episodes that do"
 
 
 def _drawn(recipe: Recipe, data: RunData) -> str:

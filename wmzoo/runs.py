@@ -14,6 +14,7 @@ from wmzoo.data.mixture import check_mixture, set_weights
 from wmzoo.data.splits import Split, manifest, merge_variates, split
 from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
 from wmzoo.data.subset import choose_episodes, choose_sets
+from wmzoo.data.terminated import unit_range, with_terminated
 from wmzoo.data.windows import Sampler, every_window
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import SINGLE_ENVIRONMENT, Recipe
@@ -55,6 +56,7 @@ class RunData:
             batch_size=recipe.train.batch_size,
             seed=recipe.seed,
             single_environment=recipe.data.batch == SINGLE_ENVIRONMENT,
+            beyond=recipe.data.terminated,
         )
 
     def validation(self, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,6 +74,7 @@ def prepare(recipe: Recipe) -> RunData:
     corpus = open_corpus(recipe.data.corpus)
     chosen, settings = recipe.data, recipe.data.split
     items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
+    items = [with_terminated(item) for item in items] if chosen.terminated else items
     if chosen.mixture:
         check_mixture(corpus, items, chosen.mixture)
     if not settings.validation:
@@ -84,7 +87,7 @@ def prepare(recipe: Recipe) -> RunData:
         corpus=corpus,
         items=items,
         splits=parts,
-        variates={name: merge_variates(pairs, chosen.widen, chosen.trim) for name, pairs in named.items()},
+        variates={name: unit_range(merge_variates(pairs, chosen.widen, chosen.trim)) for name, pairs in named.items()},
         manifest=manifest(corpus, dict(zip((i.key for i in items), parts, strict=True)), vars(settings)),
     )
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 STATE, REWARD, ACTION, PADDING = 0, 1, 2, 3
 ROLE_NAMES = ("state", "reward", "action", "padding")
+TERMINATED = "terminated"  # a last state column that is 1 where an episode terminates, if a model is to learn that
 
 
 def roles_of(states: int, actions: int) -> np.ndarray:
@@ -67,6 +68,11 @@ class Variates:
     def predicted(self) -> int:
         """Number of predicted columns, ``J = m + 1``: the states and the reward."""
         return self.states + 1
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the last state column says that an episode terminates (``data.terminated`` of a recipe)."""
+        return self.names[: self.states][-1:] == (TERMINATED,)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, for a checkpoint."""
@@ -257,7 +263,8 @@ def window_of(
     """Make a window from rows in physical units.
 
     Args:
-        values: ``[B, T, M]`` rows ``(s_t, r_t, a_t)``, physical units.
+        values: ``[B, T, M]`` rows ``(s_t, r_t, a_t)``, physical units. The column ``terminated``, if the variates
+            have it, may be left out where nothing has terminated.
         variates: of all windows, or one entry a window.
         valid: ``[B, T]`` bool; all true if left out.
 
@@ -267,6 +274,9 @@ def window_of(
     values = torch.as_tensor(values, dtype=torch.float32)
     listed = [variates] * len(values) if isinstance(variates, Variates) else list(variates)
     columns = columns_of(listed)
+    if values.ndim == 3 and values.shape[2] == columns.role.shape[1] - 1 and all(v.terminated for v in listed):
+        place = columns.width - 2
+        values = torch.cat([values[..., :place], torch.zeros_like(values[..., :1]), values[..., place:]], 2)
     if values.ndim != 3 or values.shape[2] != columns.role.shape[1]:
         raise ValueError(f"Expected [B, T, {columns.role.shape[1]}] values, got {tuple(values.shape)}.")
     valid = torch.ones(values.shape[:2], dtype=torch.bool) if valid is None else valid

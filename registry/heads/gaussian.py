@@ -5,7 +5,11 @@ States are predicted as differences or as values, the reward always as a value. 
 bounds that are learned: one pair for each state, by its place, and the last pair for the reward.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +17,9 @@ from torch import Tensor, nn
 from wmzoo.predictions import GaussianPrediction
 from wmzoo.recipe import setting
 from wmzoo.trajectories import REWARD, STATE, Columns
+
+if TYPE_CHECKING:
+    from wmzoo.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,12 @@ class Config:
         choices=("deviations", "physical", "range"),
     )
     bound_weight: float = setting(0.01, "weight of the distance between the log-variance bounds", low=0.0)
+
+    def problems(self, recipe: Recipe) -> Iterator[tuple[str, str]]:
+        """Settings that can't go together, as (name, sentence)."""
+        if recipe.data.terminated:
+            # Its likelihood explains rare events by variance: means of 0.1 to 0.4 where all episodes terminate.
+            yield "name", "the mean of a Gaussian misses rare terminations; use categorical with data.terminated."
 
 
 OFFICIAL = {"units": "physical"}

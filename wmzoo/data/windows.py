@@ -19,6 +19,7 @@ def gather(
     ends: np.ndarray,
     length: int,
     variates: Mapping[str, Variates],
+    most: np.ndarray | None = None,
 ) -> Window:
     """Cut windows out of sets; rows before an episode's start are padded with zeros at the left.
 
@@ -28,13 +29,15 @@ def gather(
         ends: ``[B]`` row of each window's last row in its set's ``data``.
         length: rows a window, ``T``.
         variates: training statistics by environment.
+        most: ``[B]`` rows that each window may have at the most, those before them are padded too; all if left out.
     """
+    most = np.full(len(ends), length) if most is None else most
     width = max(len(items[s].names) for s in np.unique(source))
     values = np.zeros((len(ends), length, width), np.float32)
     valid = np.zeros((len(ends), length), bool)
     for s in np.unique(source):
         chosen = np.flatnonzero(source == s)
-        values[chosen, :, : len(items[s].names)], valid[chosen] = _slices(items[s], ends[chosen], length)
+        values[chosen, :, : len(items[s].names)], valid[chosen] = _slices(items[s], ends[chosen], length, most[chosen])
     columns = columns_of([variates[items[s].environment] for s in source])
     return Window(
         values=torch.from_numpy(values),
@@ -46,9 +49,9 @@ def gather(
     )
 
 
-def _slices(item: TrajectorySet, ends: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _slices(item: TrajectorySet, ends: np.ndarray, length: int, most: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """``[B, T, M]`` values and ``[B, T]`` validity of windows of one set."""
-    starts = item.offsets[item.episode_of(ends)]
+    starts = np.maximum(item.offsets[item.episode_of(ends)], ends - most + 1)
     rows = ends[:, None] - np.arange(length - 1, -1, -1)
     valid = rows >= starts[:, None]
     values = item.data[np.maximum(rows, starts[:, None])]
@@ -70,6 +73,8 @@ class Sampler:
         batch_size: windows a batch, ``B``.
         seed: of the draws.
         single_environment: all windows of a batch come from one environment, drawn by the weights of its sets.
+        beyond: windows may reach beyond the last row of an episode, where they are cut off. So the last row is met as
+            often as any other, and at every place in a window, as a model must that learns when episodes terminate.
 
     Source: Yin et al. (2025), appendix B.1, and the released loader.
     """
@@ -81,24 +86,33 @@ class Sampler:
     batch_size: int
     seed: int
     single_environment: bool = False
+    beyond: bool = False
 
     def draw(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """The sets ``[B]`` and last rows ``[B]`` of the windows of a batch.
 
         A window ends at the second row of an episode or later, so that it holds at least one transition.
         """
+        source, ends, _ = self.draw_cut(batch)
+        return source, ends
+
+    def draw_cut(self, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same, and how many rows each window may have at the most, ``[B]``: from 2 to ``T``."""
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, batch]))
         share = np.asarray(self.weights, float) / np.sum(self.weights)
         share = self._of_one(share, rng) if self.single_environment else share
         source = rng.choice(len(self.items), self.batch_size, p=share)
         pick, step = rng.random(self.batch_size), rng.random(self.batch_size)
-        ends = np.empty(self.batch_size, np.int64)
+        ends, most = np.empty(self.batch_size, np.int64), np.full(self.batch_size, self.length)
         for s in np.unique(source):
             chosen = source == s
             episode = self.episodes[s][(pick[chosen] * len(self.episodes[s])).astype(np.int64)]
             start, stop = self.items[s].offsets[episode], self.items[s].offsets[episode + 1]
-            ends[chosen] = start + 1 + (step[chosen] * (stop - start - 1)).astype(np.int64)
-        return source, ends
+            transitions, reach = stop - start - 1, (self.length - 2) * self.beyond
+            place = 1 + (step[chosen] * (transitions + reach)).astype(np.int64)
+            ends[chosen] = start + np.minimum(place, transitions)
+            most[chosen] -= np.maximum(place - transitions, 0)
+        return source, ends, most
 
     def _of_one(self, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The shares of the sets of one environment: that of a set drawn by its share."""
@@ -130,15 +144,16 @@ class Batches(Dataset[tuple[Window, int]]):
 
     def __getitem__(self, batch: int) -> tuple[Window, int]:
         """The window of batch number ``batch`` and the number of predicted rows over all processes."""
-        source, ends = self.sampler.draw(batch)
-        ages = [_age(self.sampler.items[s], ends[source == s]) for s in np.unique(source)]
+        items, length = self.sampler.items, self.sampler.length
+        source, ends, most = self.sampler.draw_cut(batch)
+        ages = [np.minimum(_age(items[s], ends[source == s]), most[source == s] - 1) for s in np.unique(source)]
         rows = sum(self._predicted(age) for age in ages)
         mine = slice(self.rank, None, self.world)
-        window = gather(self.sampler.items, source[mine], ends[mine], self.sampler.length, self.variates)
+        window = gather(items, source[mine], ends[mine], length, self.variates, most[mine])
         return window, rows
 
     def _predicted(self, age: np.ndarray) -> int:
-        """Predicted rows of windows whose last rows come so many transitions after the start of their episodes."""
+        """Predicted rows of windows whose last rows come so many transitions after their first real rows."""
         most = self.sampler.length - 1
         return int(np.minimum(age, most).sum() + self.first_row * (age >= most).sum())
 
