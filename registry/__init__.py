@@ -27,7 +27,7 @@ from typing import Any
 
 from wmzoo.errors import WmzooError, nearest
 
-KINDS = ("tokenizers", "backbones", "heads", "objectives")
+KINDS = ("tokenizers", "backbones", "heads", "objectives", "planners")
 ENTRY_POINTS = "wmzoo.registry"
 
 

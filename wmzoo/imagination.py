@@ -16,7 +16,6 @@ a memory that is dropped every so many steps and filled afresh from the last row
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,16 +26,11 @@ from wmzoo.binning import share_outside
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
+from wmzoo.terminations import Ending, Policy
 from wmzoo.trajectories import REWARD, Columns, Window
 
 if TYPE_CHECKING:
     from wmzoo.model import WorldModel
-
-Policy = Callable[[Tensor], Tensor]
-"""From the last states ``[S, m]`` to actions ``[S, n]``, physical units."""
-
-Ending = Callable[[Tensor], Tensor]
-"""From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
 
 ENSEMBLES = ("mixture", "trajectory", "step")
 PRECISIONS = ("fp32", "bf16")

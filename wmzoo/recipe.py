@@ -173,7 +173,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they would be written in YAML."""
-        return _plain(self)
+        return plain(self)
 
     def to_yaml(self) -> str:
         """The resolved recipe as YAML text."""
@@ -187,14 +187,15 @@ class Recipe:
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Plain values of a config dataclass, as they would be written in YAML."""
     if isinstance(value, Choice):
-        return {"name": value.name, **_plain(value.config)}
+        return {"name": value.name, **plain(value.config)}
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 # --- reading and merging ---------------------------------------------------------------------------------------

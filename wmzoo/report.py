@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from wmzoo.errors import WmzooError
 from wmzoo.files import read_json, write_json
 from wmzoo.model import WorldModel
 from wmzoo.progress import console
-from wmzoo.recipe import Recipe, Source, check, settings_of
+from wmzoo.recipe import Recipe, Source, check, plain, settings_of
 from wmzoo.runs import RunData, borrow, prepare
 from wmzoo.training import choose_device
 
@@ -138,7 +137,7 @@ def _test_data(
 def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: Sequence[str]) -> Any:
     """The recipe's settings of a protocol, with overrides."""
     own = recipe.evaluate.get(protocol.partition("/")[0])
-    values = dataclasses.asdict(own) if own else {}
+    values = plain(own) if own else {}
     return settings_of(config, overrides, values)
 
 

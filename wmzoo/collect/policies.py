@@ -10,11 +10,13 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from wmzoo.errors import WmzooError
 from wmzoo.files import replacing
+from wmzoo.released import pickles
 
 NONLINEARITIES = ("tanh", "relu", "linear")
 DISTRIBUTIONS = ("clipped", "clipped_gaussian", "tanh_gaussian")
@@ -107,27 +109,33 @@ class Snapshot:
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a policy that :meth:`Policy.save` or DOPE's converted files hold; nothing in it is executed.
+    """Read a policy that :meth:`Policy.save` wrote (``.npz``) or that DOPE published (``.pkl``); executes nothing.
 
     Raises:
-        WmzooError: no such file, not an ``.npz`` of plain arrays, or one with missing, unknown or misshapen parts.
+        WmzooError: no such file, not one of plain arrays, or one with missing, unknown or misshapen parts.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise WmzooError(f"{path}: not a readable policy ({error}); make it again or correct its path.") from error
+    arrays = pickles.read(path) if path.suffix == ".pkl" else _npz(path)
     try:
         return _policy_of(arrays)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise WmzooError(f"{path}: not a policy in DOPE's layout ({error}); make it again.") from error
 
 
-def _policy_of(arrays: dict[str, np.ndarray]) -> Policy:
+def _npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WmzooError(f"{path}: not a readable policy ({error}); make it again or correct its path.") from error
+
+
+def _policy_of(arrays: dict[str, Any]) -> Policy:
     hidden = [_layer(arrays, f"fc{i}") for i in range(len(arrays)) if f"fc{i}/weight" in arrays]
     mean = _layer(arrays, "last_fc") if "last_fc/weight" in arrays else hidden.pop()
     log_std = _layer(arrays, "last_fc_log_std") if "last_fc_log_std/weight" in arrays else None
-    nonlinearity, distribution = (str(arrays[key].item()) for key in ("nonlinearity", "output_distribution"))
+    nonlinearity, distribution = (
+        str(np.asarray(arrays[key]).item()) for key in ("nonlinearity", "output_distribution")
+    )
     if nonlinearity not in NONLINEARITIES or distribution not in DISTRIBUTIONS:
         raise ValueError(f"nonlinearity {nonlinearity!r} or output_distribution {distribution!r} is unknown")
     layers = [*hidden, mean]
@@ -139,7 +147,7 @@ def _policy_of(arrays: dict[str, np.ndarray]) -> Policy:
     )
 
 
-def _layer(arrays: dict[str, np.ndarray], name: str) -> Layer:
+def _layer(arrays: dict[str, Any], name: str) -> Layer:
     weight, bias = (np.asarray(arrays[f"{name}/{part}"], np.float32) for part in ("weight", "bias"))
     if weight.ndim != 2 or bias.shape != weight.shape[:1]:
         raise ValueError(f"{name} has weight {weight.shape} and bias {bias.shape}")

@@ -1,0 +1,117 @@
+"""Results that are a board for each environment: a row for the model, the baselines and the floors, a column a metric.
+
+A result of such a protocol is plain JSON: ``protocol``, ``settings``, ``compat``, ``trained_on``, ``manifest_hash``,
+``seconds``, ``columns`` (see :class:`Column`) and ``boards``: by environment ``rows``, by name, each with a ``kind``,
+its ``seconds``, and ``metrics`` with ``value``, ``low``, ``high`` and ``draws`` (of the bootstrap, or None).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from wmzoo.model import WorldModel
+
+MODEL, BASELINE, FLOOR, CEILING = "model", "baseline", "floor", "ceiling"
+KINDS = (CEILING, MODEL, BASELINE, FLOOR)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of a board.
+
+    Attributes:
+        name: of the metric.
+        head: of the column.
+        better: ``low`` or ``high``.
+        what: one line that explains it.
+    """
+
+    name: str
+    head: str
+    better: str
+    what: str
+
+
+def result(
+    protocol: str,
+    model: WorldModel,
+    manifest: Mapping[str, Any],
+    config: Any,
+    columns: Sequence[Column],
+    boards: Mapping[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Put a result together."""
+    return {
+        "protocol": protocol,
+        "settings": plain_settings(config),
+        "compat": model.compat,
+        "trained_on": [] if "imported" in manifest else sorted(manifest["sets"]),
+        "manifest_hash": manifest["sha256"],
+        "columns": [dataclasses.asdict(column) for column in columns],
+        "boards": dict(boards),
+        "seconds": seconds,
+    }
+
+
+def plain_settings(config: Any) -> dict[str, Any]:
+    """A protocol's settings as plain JSON, a part as its name and settings."""
+    from wmzoo.recipe import plain
+
+    return plain(config)
+
+
+def summary(result: Mapping[str, Any]) -> dict[str, float]:
+    """Flat metrics of a result's model: ``<environment>/<metric>``."""
+    return {
+        f"{environment}/{name}": found["value"]
+        for environment, board in result["boards"].items()
+        for name, found in board["rows"][MODEL]["metrics"].items()
+        if found["value"] is not None
+    }
+
+
+def describe(result: Mapping[str, Any]) -> list[Any]:
+    """What is printed of one run: a table for each environment, then what the columns mean."""
+    tables = [_table(result, environment, board) for environment, board in result["boards"].items()]
+    return [*tables, f"{legend(result['columns'])} {result['seconds']:.1f} s in all."]
+
+
+def legend(columns: Sequence[Mapping[str, str]]) -> str:
+    """What the columns of boards mean."""
+    said = "; ".join(f"{column['head']}: {column['what']}" for column in columns)
+    return f"{said}. In brackets: 95 % intervals."
+
+
+def _table(result: Mapping[str, Any], environment: str, board: Mapping[str, Any]) -> Table:
+    title = f"{result['protocol']} in {environment}, {result['compat']}; {board['about']}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for column in result["columns"]:
+        table.add_column(column["head"], justify="right", no_wrap=True)
+    table.add_column("s", justify="right")
+    for name, row in sorted(board["rows"].items(), key=lambda item: KINDS.index(item[1]["kind"])):
+        cells = [cell(row["metrics"].get(column["name"])) for column in result["columns"]]
+        shown = name if row["kind"] in (MODEL, BASELINE) else f"{row['kind']}: {name}"
+        seconds = f"{row['seconds']:.1f}" if "seconds" in row else "-"
+        table.add_row(shown, *cells, seconds, style=None if row["kind"] == MODEL else "dim")
+    return table
+
+
+def cell(found: Mapping[str, Any] | None) -> str:
+    """A value with its interval."""
+    if found is None or found["value"] is None:
+        return "-"
+    if found["low"] is None:
+        return number(found["value"])
+    return f"{number(found['value'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
+def number(value: float) -> str:
+    """Three digits, whole numbers beyond them."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

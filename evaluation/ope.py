@@ -1,0 +1,220 @@
+"""Off-policy evaluation: values of target policies, by rollouts in a world model from the behaviour's first states.
+
+Version 1. Algorithm 1 of Yin et al. (2025), appendix B.4.1: one rollout for each first state of an episode that the run
+trained on, with the policy acting on the imagined states and the environment's own rule of termination; a value is
+the mean discounted sum of imagined rewards. True values are Monte Carlo estimates in the real simulator under the
+same discount and horizon. Beside the model stand fitted Q evaluation and importance sampling on the same episodes, and
+as a floor the behaviour's own return, which is the same for every policy. Intervals are bootstraps over first states
+and over the errors of the true values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wmzoo.collect.making import layout
+from wmzoo.collect.policies import Policy
+from wmzoo.data.store import Corpus
+from wmzoo.evaluation import baselines, boards
+from wmzoo.evaluation.boards import Column, describe, summary
+from wmzoo.evaluation.ranking import Values, resampled, score
+from wmzoo.evaluation.remembered import digest, folder_of, remember
+from wmzoo.evaluation.targets import acting, find_policies, published_return
+from wmzoo.evaluation.truth import Truth, true_values
+from wmzoo.model import WorldModel
+from wmzoo.progress import bar
+from wmzoo.recipe import setting
+from wmzoo.terminations import ending, observing
+from wmzoo.trajectories import window_of
+
+__all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
+
+PROTOCOL = "ope/v1"
+DRAWS = 200
+"""Resamples for the intervals."""
+
+COLUMNS = (
+    Column("abs_error", "abs error", "low", "mean absolute error of the values"),
+    Column("nabs_error", "/ range", "low", "the same over the range of the true values"),
+    Column("spearman", "Spearman", "high", "rank correlation"),
+    Column(
+        "pearson", "Pearson", "high", "linear correlation, which the released TrajWorld code calls rank correlation"
+    ),
+    Column("regret1", "regret@1", "low", "what the policy estimated best lacks to the best, over the range"),
+    Column("regret5", "regret@5", "low", "the same of the best of the five estimated highest"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of the protocol; results of different settings are not compared, but for ``batch_size``."""
+
+    policies: str = setting("", "folder of a ladder, or dope:FOLDER; the ladder that the package ships if empty")
+    gamma: float = setting(0.995, "discount factor", symbol="gamma", low=0.0, high=1.0)
+    horizon: int = setting(2000, "steps of a rollout", unit="steps", symbol="h", low=1)
+    starts: int = setting(1000, "most first states", symbol="N", low=1)
+    episodes: int = setting(100, "played in the real simulator for each policy's true value", low=2)
+    clip: bool = setting(False, "clip imagined states and rewards to the training range; official models do anyway")
+    fitted_q: int = setting(10_000, "steps of fitted Q evaluation; 0 leaves it out", unit="steps", low=0)
+    batch_size: int = setting(512, "rollouts at once", symbol="S", low=1)
+
+
+def evaluate(
+    model: WorldModel, corpus: Corpus, manifest: Mapping[str, Any], config: Config, progress: bool = True
+) -> dict[str, Any]:
+    """Estimate the values of target policies in every environment that the run trained on.
+
+    Args:
+        model: put in evaluation mode here; used on the device that it is on.
+        corpus: that the run trained on.
+        manifest: of the run.
+        config: of the protocol.
+        progress: show bars.
+
+    Returns:
+        Plain JSON, see :mod:`wmzoo.evaluation.boards`.
+
+    Raises:
+        WmzooError: policies are missing or do not fit, or the model predicts numbers that are not finite.
+    """
+    began = time.perf_counter()
+    chosen: dict[str, list[Any]] = {}
+    for key, about in manifest["sets"].items():
+        chosen.setdefault(corpus.sets[key].environment, []).append((corpus.sets[key], np.asarray(about["train"])))
+    targets = {environment: find_policies(environment, config.policies) for environment in chosen}
+    found = {}
+    for environment, policies in targets.items():
+        one = _Environment(environment, policies, chosen[environment], corpus, manifest, config, quiet=not progress)
+        found[environment] = one.board(model.eval())
+    return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)
+
+
+class _Environment:
+    """The evaluation in one environment."""
+
+    def __init__(
+        self,
+        name: str,
+        policies: Mapping[str, Policy],
+        chosen: list[Any],
+        corpus: Corpus,
+        manifest: Mapping[str, Any],
+        config: Config,
+        quiet: bool,
+    ):
+        self.name, self.policies, self.config, self.quiet = name, policies, config, quiet
+        self.columns, self.folder = layout(name), folder_of(corpus)
+        self.data = baselines.Behaviour.of(chosen, self.columns.low, self.columns.high)
+        self.manifest_hash = manifest["sha256"]
+        first = self.data.first
+        spread = np.linspace(0, len(first) - 1, min(config.starts, len(first))).round().astype(int)
+        self.starts = first[spread]
+
+    def board(self, model: WorldModel) -> dict[str, Any]:
+        """All rows of the environment."""
+        config, count = self.config, len(self.policies)
+        truths = true_values(
+            self.name, self.policies, config.gamma, config.horizon, config.episodes, self.folder, self.quiet
+        )
+        truth = _draws(list(truths.values()))
+        rows = {"model": {"kind": boards.MODEL, **self._model(model, truth)}}
+        if config.fitted_q:
+            rows["fitted Q"] = {"kind": boards.BASELINE, **self._baseline("fitted-q", truth, self._fitted_q)}
+        rows["importance sampling"] = {
+            "kind": boards.BASELINE,
+            **self._baseline("importance-sampling", truth, self._importance_sampling),
+        }
+        floor = baselines.behaviour_return(self.data, count, config.gamma, DRAWS)
+        rows["behaviour return"] = {"kind": boards.FLOOR, **_row(floor, truth)}
+        about = [
+            {"name": name, "published": published_return(self.name, name), **dataclasses.asdict(found)}
+            for name, found in truths.items()
+        ]
+        said = f"{count} policies, {len(self.starts)} first states"
+        return {"about": said, "manifest_hash": self.manifest_hash, "rows": rows, "policies": about}
+
+    def _model(self, model: WorldModel, truth: Values) -> dict[str, Any]:
+        began = time.perf_counter()
+        returns, about = self._imagine(model)
+        return {**_row(resampled(returns, DRAWS), truth), **about, "seconds": time.perf_counter() - began}
+
+    def _imagine(self, model: WorldModel) -> tuple[np.ndarray, dict[str, float]]:
+        """Discounted returns ``[P, N]`` of each policy from each first state; shares terminated and out of range."""
+        count, size = len(self.starts), self.config.batch_size
+        jobs = [(p, i) for p in range(len(self.policies)) for i in range(count)]
+        returns, ended, outside = np.zeros(len(jobs)), np.zeros(len(jobs), bool), []
+        with bar(f"{PROTOCOL} {model.name} in {self.name}", len(jobs), quiet=self.quiet, unit="rollouts") as report:
+            for first in range(0, len(jobs), size):
+                some = slice(first, min(first + size, len(jobs)))
+                which, starts = np.array(jobs[some]).T
+                returns[some], ended[some], share = self._roll(model, which, starts)
+                outside.append(share)
+                report(some.stop, "")
+        facts = {"terminated": float(ended.mean()), "outside": float(np.mean(outside))}
+        return returns.reshape(len(self.policies), count), facts
+
+    def _roll(self, model: WorldModel, which: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+        device = next(model.parameters()).device
+        rows = np.zeros((len(which), 1, len(self.columns.names)), np.float32)
+        rows[:, 0, : self.columns.states] = self.starts[starts]
+        window = window_of(rows, model.variates[self.name]).to(device)
+        variates = model.variates[self.name]
+        policy = acting(list(self.policies.values()), which, self.columns, np.random.default_rng(int(which[0])))
+        rolled = model.rollout(
+            window,
+            observing(policy, variates),
+            self.config.horizon,
+            clip=self.config.clip,
+            ending=ending(model, self.name),
+        )
+        return rolled.returns(self.config.gamma).cpu().numpy(), rolled.terminated.cpu().numpy(), rolled.outside
+
+    def _baseline(self, name: str, truth: Values, measure: Any) -> dict[str, Any]:
+        settings = {
+            "policies": [digest(policy) for policy in self.policies.values()],
+            "data": self.manifest_hash,
+            "environment": self.name,
+            **{key: getattr(self.config, key) for key in ("gamma", "fitted_q")},
+        }
+        found = remember(self.folder, f"{name}-{self.name}", settings, measure)
+        return {
+            **_row(Values(mean=np.array(found["mean"]), draws=np.array(found["draws"])), truth),
+            "seconds": found["seconds"],
+        }
+
+    def _fitted_q(self) -> dict[str, Any]:
+        began, config = time.perf_counter(), self.config
+        found = baselines.fitted_q(
+            self.data, list(self.policies.values()), config.gamma, config.fitted_q, DRAWS, self.quiet
+        )
+        return _plain(found, began)
+
+    def _importance_sampling(self) -> dict[str, Any]:
+        began = time.perf_counter()
+        policies = list(self.policies.values())
+        return _plain(baselines.importance_sampling(self.data, policies, self.config.gamma, DRAWS, self.quiet), began)
+
+
+def _plain(found: Values, began: float) -> dict[str, Any]:
+    return {"mean": found.mean.tolist(), "draws": found.draws.tolist(), "seconds": time.perf_counter() - began}
+
+
+def _draws(truths: list[Truth]) -> Values:
+    """True values with draws from their standard errors."""
+    mean, error = (np.array([getattr(truth, name) for truth in truths]) for name in ("value", "error"))
+    noise = np.random.default_rng(0).standard_normal((DRAWS, len(mean)))
+    return Values(mean=mean, draws=mean + error * noise)
+
+
+def _row(estimated: Values, truth: Values) -> dict[str, Any]:
+    """A row of the board."""
+    return {
+        "values": [float(value) for value in estimated.mean],
+        "metrics": score(estimated, truth),
+    }

@@ -1,0 +1,1 @@
+"""One file for each of the planners that model-predictive control can use."""
