@@ -377,7 +377,7 @@ def test_wrong_inputs_get_a_sentence(backbone):
     wrong = {
         "imagine at least 1 step": lambda: model.rollout(window, actions, 0),
         "H at least 9": lambda: model.rollout(window, actions, 9),
-        "give one history, or as many": lambda: model.rollout(window, actions_of(3, 5), 5),
+        "their number must divide it": lambda: model.rollout(window, actions_of(3, 5), 5),
         "3 trajectories from 2 histories": lambda: model.rollout(window, torch.zeros_like, 5, trajectories=3),
         r"needs \[2, 2\]": lambda: model.rollout(window, torch.zeros(2, 5, 3), 5),
         r"it made \[2, 3\]; it must make a tensor of actions \[2, 2\]": lambda: model.rollout(

@@ -272,8 +272,9 @@ def rollout(
     """See :meth:`wmzoo.model.WorldModel.rollout`."""
     count = _count(window, actions, horizon, trajectories)
     state = begin(model, window, horizon, ensemble, precision, generator)
-    if count != len(window):  # one history, read once
-        state = assign(model, state.take(torch.zeros(count, dtype=torch.long, device=window.values.device)), generator)
+    if count != len(window):  # each history is read once
+        own = torch.arange(len(window), device=window.values.device).repeat_interleave(count // len(window))
+        state = assign(model, state.take(own), generator)
     log = _Log(state, horizon)
     for h in range(horizon):
         action = actions[:, h] if isinstance(actions, Tensor) else _acted(actions, log.states, state.window)
@@ -324,12 +325,12 @@ def _count(window: Window, actions: Tensor | Policy, horizon: int, trajectories:
     given = len(actions) if isinstance(actions, Tensor) else trajectories or len(window)
     if isinstance(actions, Tensor) and (actions.ndim != 3 or actions.shape[1] < horizon):
         raise WmzooError(f"rollout: actions are {list(actions.shape)}; give [S, H, n] with H at least {horizon}.")
-    if given != (trajectories or given) or len(window) not in (1, given):
+    if given != (trajectories or given) or given % len(window):
         told = "" if trajectories is None else f" and trajectories={trajectories}"
         raise WmzooError(
-            f"rollout: {given} action sequences{told} for {len(window)} histories; give one history, or as many."
+            f"rollout: {given} action sequences{told} for {len(window)} histories; their number must divide it."
             if isinstance(actions, Tensor)
-            else f"rollout: {given} trajectories from {len(window)} histories; give one history, or as many."
+            else f"rollout: {given} trajectories from {len(window)} histories; their number must divide it."
         )
     return given
 
