@@ -21,7 +21,7 @@ from wmzoo.progress import bar
 
 WIDTH = 128
 """Of the hidden layers of Q functions and of the cloned behaviour."""
-RATE, BATCH, AVERAGING = 1e-3, 256, 0.01
+RATE, BATCH, AVERAGING = 1e-3, 256, 0.05
 """Adam's learning rate, the batch, and the share of the new weights in the target network after each step."""
 CLONING_STEPS = 2000
 EDGE = 0.01

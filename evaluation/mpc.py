@@ -37,7 +37,7 @@ from wmzoo.model import WorldModel
 from wmzoo.planning import Futures, Planner, Search
 from wmzoo.progress import bar
 from wmzoo.recipe import Choice, part, plain, setting
-from wmzoo.terminations import ending, observing
+from wmzoo.terminations import AUTO, CHOICES, ending, observing
 from wmzoo.trajectories import window_of
 
 __all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
@@ -66,6 +66,7 @@ class Config:
     horizon: int | None = setting(None, "steps of a future; 50 for hopper, else 25, if null", unit="steps", low=1)
     gamma: float = setting(0.995, "discount factor of imagined returns", low=0.0, high=1.0)
     history: bool = setting(True, "imagine from the real history, not only from the present state")
+    ending: str = setting(AUTO, "when imagined episodes terminate: as learned, else by the rule", choices=CHOICES)
     clip: bool = setting(False, "clip imagined states and rewards to the training range; official models do anyway")
     policies: str = setting("", "folder of a ladder, or dope:FOLDER; the ladder that the package ships if empty")
     proposal: str = setting("", "name of the proposal policy; the ladder's medium one if empty")
@@ -333,7 +334,7 @@ class _Imagined:
             task.horizon,
             trajectories=len(self.window) * config.candidates,
             clip=config.clip,
-            ending=ending(self.model, task.name),
+            ending=ending(self.model, task.name, config.ending),
         )
         return rolled.returns(config.gamma).cpu().numpy().reshape(-1, config.candidates)
 

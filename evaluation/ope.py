@@ -30,7 +30,7 @@ from wmzoo.evaluation.truth import Truth, true_values
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
-from wmzoo.terminations import ending, observing
+from wmzoo.terminations import AUTO, CHOICES, ending, observing
 from wmzoo.trajectories import window_of
 
 __all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
@@ -60,6 +60,7 @@ class Config:
     horizon: int = setting(2000, "steps of a rollout", unit="steps", symbol="h", low=1)
     starts: int = setting(1000, "most first states", symbol="N", low=1)
     episodes: int = setting(100, "played in the real simulator for each policy's true value", low=2)
+    ending: str = setting(AUTO, "when imagined episodes terminate: as learned, else by the rule", choices=CHOICES)
     clip: bool = setting(False, "clip imagined states and rewards to the training range; official models do anyway")
     fitted_q: int = setting(10_000, "steps of fitted Q evaluation; 0 leaves it out", unit="steps", low=0)
     batch_size: int = setting(512, "rollouts at once", symbol="S", low=1)
@@ -171,7 +172,7 @@ class _Environment:
             observing(policy, variates),
             self.config.horizon,
             clip=self.config.clip,
-            ending=ending(model, self.name),
+            ending=ending(model, self.name, self.config.ending),
         )
         return rolled.returns(self.config.gamma).cpu().numpy(), rolled.terminated.cpu().numpy(), rolled.outside
 

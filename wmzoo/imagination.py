@@ -284,7 +284,7 @@ def rollout(
         state = log.add(h, action, predicted, _counted(model, state), state, ending)
         if not len(log.going):
             break
-    return log.finished(window.columns)
+    return log.finished()
 
 
 def _acted(policy: Policy, states: Tensor, window: Window) -> Tensor:
@@ -346,6 +346,7 @@ class _Log:
     def __init__(self, state: State, horizon: int):
         values, columns = state.window.values, state.window.columns
         count, width = len(values), columns.width
+        self.columns = columns.take(slice(width))
         self.states = values[:, -1, : width - 1].clone()
         self.predicted, self.values = (values.new_zeros(count, horizon, width) for _ in range(2))
         self.actions = values.new_zeros(count, horizon, values.shape[2] - width)
@@ -371,20 +372,19 @@ class _Log:
         self.going = self.going[alive]
         return state.take(alive.nonzero()[:, 0])
 
-    def finished(self, columns: Columns) -> Rollout:
+    def finished(self) -> Rollout:
         """All of it; trajectories that ended stay in their last state."""
         horizon = self.values.shape[1]
         valid = taken(self.lengths, horizon)
         last = torch.minimum(torch.arange(horizon, device=valid.device), self.lengths[:, None] - 1)
         values = self.values.gather(1, last[..., None].expand_as(self.values))
         values[..., -1] = values[..., -1] * valid
-        columns = columns.take(slice(columns.width))
         return Rollout(
             values=values,
             actions=self.actions * valid[..., None],
             lengths=self.lengths,
             terminated=self.terminated,
-            outside=float(share_outside(self.predicted, valid, columns, margin=0.0)),
+            outside=float(share_outside(self.predicted, valid, self.columns, margin=0.0)),
         )
 
 
