@@ -190,7 +190,8 @@ def fitted_q(data: Behaviour, policies: Sequence[Policy], gamma: float, steps: i
     """
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
     center, spread = data.states.mean(0), data.states.std(0) + 1e-6
-    scale = float(np.abs(data.rewards).mean() / (1 - gamma)) or 1.0
+    longest = 1 / max(1 - gamma, 1e-3)  # steps that count
+    scale = float(np.abs(data.rewards).mean() * longest) or 1.0
 
     def inputs(states: np.ndarray, actions: np.ndarray) -> Tensor:
         return torch.from_numpy(np.concatenate([(states - center) / spread, actions], -1).astype(np.float32))
@@ -199,6 +200,8 @@ def fitted_q(data: Behaviour, policies: Sequence[Policy], gamma: float, steps: i
     # One action of each policy in each next state; sampling again in every step changes nothing on average.
     then = torch.stack([inputs(data.after, policy.act(data.after, rng)) for policy in policies])
     rewards = torch.from_numpy((data.rewards / scale).astype(np.float32))
+    # No return can lie beyond these.
+    least, most = (x.item() * longest for x in rewards.aminmax())
     going = torch.from_numpy(gamma * ~data.terminated).float()
     now, target = _networks(len(policies), here.shape[1]), _networks(len(policies), here.shape[1])
     optimizer = torch.optim.Adam(now, RATE)
@@ -206,7 +209,8 @@ def fitted_q(data: Behaviour, policies: Sequence[Policy], gamma: float, steps: i
         for step in range(steps):
             rows = torch.randint(len(here), (BATCH,), generator=generator)
             with torch.no_grad():
-                wanted = rewards[rows] + going[rows] * _apply(target, then[:, rows])
+                following = _apply(target, then[:, rows]).clamp(min(least, 0.0), max(most, 0.0))
+                wanted = rewards[rows] + going[rows] * following
             loss = (_apply(now, here[rows].expand(len(policies), -1, -1)) - wanted).square().mean(1).sum()
             optimizer.zero_grad()
             loss.backward()
@@ -235,5 +239,6 @@ def _apply(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     """``[P, B, in]`` to ``[P, B]``."""
     for i in range(0, len(weights), 2):
         x = torch.baddbmm(weights[i + 1], x, weights[i])
-        x = torch.relu(x) if i + 2 < len(weights) else x
+        # Normalised layers keep values of actions that the data do not hold from running away (Ball et al. 2023).
+        x = torch.relu(nn.functional.layer_norm(x, x.shape[-1:])) if i + 2 < len(weights) else x
     return x[..., 0]

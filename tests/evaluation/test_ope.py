@@ -1,4 +1,4 @@
-"""Off-policy evaluation: right where the answer is known, visibly wrong where the model is, and plain about bad input."""
+"""Off-policy evaluation: right where the answer is known, visibly wrong with a wrong model, plain about bad input."""
 
 from __future__ import annotations
 
