@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from wmzoo.memory import Past
 from wmzoo.recipe import setting
 from wmzoo.trajectories import PADDING
 
@@ -71,7 +72,8 @@ class Backbone(nn.Module):
     Attributes:
         autoregressive: the variates of the next row are decoded one after another (it has ``start``, ``extend`` and
             ``cells``).
-        cached: it can read a window row by row (it has ``advance``).
+        cached: it can read a window row by row (it has ``memory`` and ``advance``).
+        looks_back: most rows that a prediction depends on, the last ones; None if it depends on all.
         batched: the module holds all members itself and puts ``E`` first; otherwise copies are made of it.
         multiple: windows are padded to a multiple of so many columns.
         columns: most columns that it takes.
@@ -80,6 +82,7 @@ class Backbone(nn.Module):
 
     autoregressive = False
     cached = False
+    looks_back: int | None = None
     batched = False
     multiple = 1
     columns: int
@@ -98,6 +101,23 @@ class Backbone(nn.Module):
             are not states or the reward are meaningless.
         """
         raise TypeError(f"{type(self).__name__} does not define forward.")
+
+    def memory(self, rows: int, columns: int) -> Past:
+        """An empty memory of fixed size, for windows of at most so many rows and columns."""
+        raise TypeError(f"{type(self).__name__} does not define memory.")
+
+    def advance(self, tokens: Tensor, layout: Layout, past: Past) -> tuple[Tensor, Past]:
+        """The head parameters of the last rows alone, from what was kept of the rows before them.
+
+        Args:
+            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
+            layout: of all ``T`` rows.
+            past: of the first ``T - t`` rows.
+
+        Returns:
+            ``[B, t, M, P]``, and the past of all rows.
+        """
+        raise TypeError(f"{type(self).__name__} does not define advance.")
 
     def penalty(self) -> Tensor:
         """A regulariser that the loss takes in: none."""

@@ -12,19 +12,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from wmzoo.attention import attend
 from wmzoo.backbone import BackboneConfig
+from wmzoo.memory import Put
 from wmzoo.recipe import setting
 from wmzoo.trajectories import ACTION
 
 if TYPE_CHECKING:
     from wmzoo.recipe import Recipe
-
-Cache = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,25 +94,21 @@ class Attention(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
-    def forward(
-        self, x: Tensor, cache: Cache | None = None, *, causal: bool, keys: Tensor | None, kernel: str
-    ) -> tuple[Tensor, Cache]:
-        """Attend within sequences.
+    def forward(self, x: Tensor, put: Put | None = None, *, causal: bool, keys: Tensor | None, kernel: str) -> Tensor:
+        """Attend within sequences, ``[N, L, D]`` to the same.
 
         Args:
             x: ``[N, L, D]`` new places.
-            cache: keys and values of the places before them, if there are any.
+            put: takes their keys and values ``[N, L, H, d]`` and gives those of all places that they may see; None if
+                there are no others.
             causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
-
-        Returns:
-            ``[N, L, D]`` and the cache with the new places behind.
         """
         q, k, v = (rearrange(f(x), "n l (h d) -> n l h d", h=self.heads) for f in (self.query, self.key, self.value))
-        if cache is not None:
-            k, v = torch.cat([cache[0], k], 1), torch.cat([cache[1], v], 1)
+        if put is not None:
+            k, v = put(k, v)
         seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
         mixed = rearrange(seen, "n l h d -> n l (h d)")
-        return self.norm(x + self.drop(self.out(self.drop(mixed)))), (k, v)
+        return self.norm(x + self.drop(self.out(self.drop(mixed))))
 
 
 class FeedForward(nn.Module):

@@ -5,23 +5,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wmzoo import compat, registry
+from wmzoo import compat, imagination, registry
 from wmzoo.backbone import Layout, Members
 from wmzoo.errors import WmzooError
+from wmzoo.imagination import Ending, Policy, Rollout, State, last_rows
+from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
 from wmzoo.recipe import Recipe
 from wmzoo.recipe import load as load_recipe
-from wmzoo.trajectories import REWARD, Columns, Variates, Window, pad_columns
-
-Policy = Callable[[Tensor], Tensor]
+from wmzoo.trajectories import Columns, Variates, Window, pad_columns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,31 +42,18 @@ class Loss:
 
 
 @dataclass(frozen=True, eq=False)
-class State:
-    """Where an imagined trajectory stands; opaque to everyone but the model that made it.
+class Next:
+    """A predicted row.
 
     Attributes:
-        window: the last rows, at most ``model.context``; the last row's action is still open.
-        past: what each elite's backbone keeps of all rows but the last; None where it is to read all rows again.
-        age: steps imagined since all rows were last read again; kept by the official scheme alone.
+        prediction: its distribution, ``[B, J]``.
+        row: ``[B, J]`` one value of it: its expectation, or a sample.
+        pasts: what each elite keeps of all rows that were read; empty if nothing is kept.
     """
 
-    window: Window
-    past: list[Any] | None = None
-    age: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rollout:
-    """An imagined trajectory.
-
-    Attributes:
-        values: ``[B, H, J]`` next states and rewards, physical units.
-        actions: ``[B, H, n]`` the actions that led to them.
-    """
-
-    values: Tensor
-    actions: Tensor
+    prediction: Prediction
+    row: Tensor
+    pasts: list[Past]
 
 
 class WorldModel(nn.Module):
@@ -77,7 +64,7 @@ class WorldModel(nn.Module):
         variates: training statistics, by environment.
 
     Attributes:
-        context: most rows of history that a prediction uses; longer windows are cut to their last ones.
+        context: most rows of history that a prediction uses, ``C``; longer windows are cut to their last ones.
         autoregressive: the variates of the next row are decoded one after another.
         official: the released code's behaviour, in rollouts as elsewhere (``compat`` of the recipe).
         refresh: of official rollouts, steps between readings of the last rows afresh.
@@ -104,7 +91,7 @@ class WorldModel(nn.Module):
         self.head = head.build(parts.head.config, self.backbone.first.predicted)
         self.objective = _make("objectives", recipe.objective.name, recipe.objective.config)
         self.register_buffer("elites", torch.arange(parts.backbone.config.elites))
-        self.context = recipe.data.window - 1
+        self.context = min(recipe.data.window - 1, self.backbone.first.looks_back or recipe.data.window)
         self.autoregressive = self.backbone.first.autoregressive
         self.kernel = recipe.train.attention
         self.official = recipe.compat == compat.OFFICIAL
@@ -160,73 +147,101 @@ class WorldModel(nn.Module):
         Returns:
             ``[B, J]`` distributions in physical units.
         """
-        return self._next(self._recent(window), truth, sample=False)[0]
+        return self.next_row(last_rows(window, self.context), truth).prediction
 
-    def initial(self, window: Window) -> State:
+    @torch.no_grad()
+    def initial(
+        self,
+        window: Window,
+        horizon: int | None = None,
+        ensemble: str = "mixture",
+        generator: torch.Generator | None = None,
+    ) -> State:
         """Begin to imagine after a true history.
 
         Args:
             window: ``[B, T, M]`` rows of one environment, physical units; the last row's action is not used. An
                 official rollout looks back at half of the context, padded at the left if there is less.
+            horizon: steps that will be taken at the most, if that is known: what only later ones need is not kept.
+            ensemble: ``mixture`` goes on from what the elites say together; with ``trajectory`` each trajectory draws
+                an elite here and keeps it, with ``step`` it draws one at each step (TS-infinity and TS1 of Chua et
+                al. 2018, section 5).
+            generator: of the random numbers; torch's default if left out.
+
+        Raises:
+            WmzooError: ``ensemble`` is none of these.
         """
-        return State(_padded(window, self.lookback) if self.official else self._recent(window))
+        return imagination.begin(self, window, horizon, ensemble, generator)
 
     @torch.no_grad()
-    def step(self, state: State, action: Tensor, sample: bool = False) -> tuple[State, Prediction]:
+    def step(
+        self, state: State, action: Tensor, sample: bool = False, generator: torch.Generator | None = None
+    ) -> tuple[State, Prediction]:
         """Imagine one step.
 
         Args:
-            state: from :meth:`initial` or an earlier step.
+            state: from :meth:`initial` or an earlier step; it may be gone on from more than once.
             action: ``[B, n]`` taken now, physical units.
             sample: draw the next row from the prediction instead of taking its expectation.
+            generator: of the random numbers.
 
         Returns:
             The state after the step, and the distribution of its row.
 
         Raises:
             ValueError: the actions do not fit, or the windows are of environments of different widths.
+            WmzooError: the prediction is not finite.
         """
-        window = _with_action(state.window, action)
-        if self.official:
-            return self._official_step(window, state, sample)
-        prediction, row, _ = self._next(window, None, sample)
-        return State(self._recent(_append(window, row))), prediction
-
-    def _official_step(self, window: Window, state: State, sample: bool) -> tuple[State, Prediction]:
-        """A step as the released code takes it (Yin et al. 2025): clipped inputs and a cache that is dropped.
-
-        Its TDM reads clipped rows too, but keeps them as they were predicted.
-        """
-        prediction, row, past = self._next(_clipped(window), None, sample, state.past)
-        window = _append(window, row)
-        window = window if self.autoregressive else _clipped(window)
-        if state.age + 1 < self.refresh:
-            return State(window, past, state.age + 1), prediction
-        return State(_padded(window, self.lookback)), prediction
+        return imagination.step(self, state, action, sample, generator)
 
     @torch.no_grad()
-    def rollout(self, window: Window, actions: Tensor | Policy, horizon: int, sample: bool = False) -> Rollout:
-        """Imagine a trajectory after the window's last row.
+    def rollout(
+        self,
+        window: Window,
+        actions: Tensor | Policy,
+        horizon: int,
+        sample: bool = False,
+        *,
+        trajectories: int | None = None,
+        ensemble: str = "mixture",
+        clip: bool = False,
+        ending: Ending | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Rollout:
+        """Imagine ``S`` trajectories after the window's last row, in parallel.
 
         Args:
-            window: ``[B, T, M]`` true history of one environment, physical units; its last action is replaced.
-            actions: ``[B, H, n]`` with ``H >= horizon``, the first one taken in the window's last row; or a policy
-                from states ``[B, m]`` to actions ``[B, n]``.
+            window: ``[B, T, M]`` true history of one environment, physical units, or a first state alone
+                (:func:`wmzoo.trajectories.first_row`); its last action is replaced. ``B`` is ``S``, or 1: that
+                history is read once and shared.
+            actions: ``[S, H, n]`` with ``H >= horizon``, the first one taken in the window's last row; or a policy
+                from states ``[S, m]`` to actions ``[S, n]``, which is shown all trajectories at every step.
             horizon: steps, at least 1.
             sample: draw each row instead of taking its expectation.
+            trajectories: ``S``, if a policy is to imagine several from one history.
+            ensemble: which elites go on, see :meth:`initial`.
+            clip: keep imagined states and rewards inside of the training range. An official rollout does so anyway.
+            ending: says of states ``[S, m]`` that were arrived in which end the episode, such as
+                ``wmzoo.endings.find("hopper")`` or ``model.ending("hopper")``; nothing ends if left out.
+            generator: of the random numbers; torch's default if left out.
 
-        Returns:
-            ``[B, H, J]`` imagined states and rewards, and the actions taken; of an official rollout, the rewards
-            clipped to the training range.
+        Raises:
+            WmzooError: the numbers of histories, actions and trajectories do not go together, or a prediction is
+                not finite.
+            ValueError: the actions are not as wide as the environment's.
         """
-        state, values, taken = self.initial(window), [], []
-        predicted = window.columns.width
-        for h in range(horizon):
-            last = state.window.values[:, -1]
-            taken.append(actions[:, h] if isinstance(actions, Tensor) else actions(last[:, : predicted - 1]))
-            state, _ = self.step(state, taken[-1], sample)
-            values.append(self._counted(state.window)[:, -1, :predicted])
-        return Rollout(values=torch.stack(values, 1), actions=torch.stack(taken, 1))
+        return imagination.rollout(
+            self,
+            window,
+            actions,
+            horizon,
+            trajectories=trajectories,
+            sample=sample,
+            ensemble=ensemble,
+            clip=clip,
+            ending=ending,
+            generator=generator,
+        )
 
     def clipped(self, window: Window) -> Tensor:
         """Share of the window's values that its tokenizer finds outside of the training range, in ``[0, 1]``."""
@@ -256,49 +271,96 @@ class WorldModel(nn.Module):
         """Where the window's real tokens are."""
         return Layout(window.columns.role, window.valid, window.dense, self.kernel)
 
-    def _recent(self, window: Window) -> Window:
-        return _last(window, self.context)
+    def memories(self, window: Window) -> list[Past]:
+        """An empty memory of each elite for the longest window like this one; none if the backbone keeps nothing."""
+        if not self.backbone.first.cached:
+            return []
+        rows = max(self.context, self.lookback + self.refresh) if self.official else self.context
+        columns = window.values.shape[2] + -window.values.shape[2] % self.backbone.first.multiple
+        return [self.backbone.each(i).memory(rows, columns) for i in self.elites.tolist()]
 
-    def _counted(self, window: Window) -> Tensor:
-        """The values that a rollout reports: an official one counts rewards of the training range alone."""
-        if not self.official:
-            return window.values
-        return torch.where(window.columns.role[:, None] == REWARD, _clipped(window).values, window.values)
+    def read(self, window: Window, pasts: list[Past], unread: int) -> list[Past]:
+        """What each elite keeps of a window of which all but the last ``unread`` rows were read."""
+        window = pad_columns(window, self.backbone.first.multiple)
+        tokens, layout = self.tokenizer(window.values[:, -unread:], window.columns), self.layout(window)
+        elites = zip(self.elites.tolist(), pasts, strict=True)
+        return [self.backbone.each(i).advance(tokens, layout, past)[1] for i, past in elites]
 
-    def _next(
-        self, window: Window, truth: Tensor | None, sample: bool, past: list[Any] | None = None
-    ) -> tuple[Prediction, Tensor, list[Any] | None]:
-        """The next row's distribution, one value of it ``[B, J]`` (its expectation, or a sample), and what to keep.
+    def next_row(
+        self,
+        window: Window,
+        truth: Tensor | None = None,
+        *,
+        sample: bool = False,
+        pasts: Sequence[Past] = (),
+        member: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Next:
+        """Predict the row after the window's last one, and choose one value of it.
 
-        With a ``past``, only the window's last row is read.
+        Args:
+            window: ``[B, T, M]``, at most ``context`` rows.
+            truth: as in :meth:`predict`.
+            sample: draw the value instead of taking the expectation.
+            pasts: what each elite keeps of all rows but the last; all are read without.
+            member: ``[B]`` the elite that predicts each window alone; their mixture predicts if left out.
+            generator: of the random numbers.
+
+        Raises:
+            WmzooError: the prediction is not finite.
         """
         window = pad_columns(window, self.backbone.first.multiple)
         count = window.columns.width
         columns, previous = window.columns.take(slice(count)), window.values[:, -1, :count]
-        unread = window.values if past is None else window.values[:, -1:]
-        tokens, chosen = self.tokenizer(unread, window.columns), self.elites.tolist()
-        pasts = past or [None] * len(chosen)
+        tokens = self.tokenizer(window.values[:, -1:] if pasts else window.values, window.columns)
         if self.autoregressive:
-            rows = [self._decode(i, tokens, window, truth, sample, p) for i, p in zip(chosen, pasts, strict=True)]
-            prediction = self.head.predict(torch.stack([row.raw for row in rows]), previous, columns)
-            member = int(torch.randint(len(rows), ())) if sample else 0
-            return prediction, rows[member].values if sample else prediction.mean, [row.kept for row in rows]
-        raw, kept = self._read(tokens, window, chosen, pasts)
-        prediction = self.head.predict(raw[:, :, -1, :count], previous, columns)
-        return prediction, prediction.sample(1)[0] if sample else prediction.mean, kept
+            drawn = partial(self._drawn, sample, generator)
+            rows = [
+                self._decode(i, tokens, window, truth, drawn, past)
+                for i, past in zip(self.elites.tolist(), pasts or [None] * len(self.elites), strict=True)
+            ]
+            raw, kept = torch.stack([row.raw for row in rows]), [row.kept for row in rows] if pasts else []
+            prediction = self._prediction(raw, previous, columns, member)
+            if not sample and member is None:
+                return Next(prediction, prediction.mean, kept)
+            if member is None:
+                member = torch.randint(len(rows), (len(window),), generator=generator, device=window.values.device)
+            return Next(prediction, _each(torch.stack([row.values for row in rows]), member), kept)
+        raw, kept = self._raw(tokens, window, pasts)
+        prediction = self._prediction(raw[:, :, -1, :count], previous, columns, member)
+        return Next(prediction, self._drawn(sample, generator, prediction), kept)
 
-    def _read(
-        self, tokens: Tensor, window: Window, chosen: list[int], pasts: list[Any]
-    ) -> tuple[Tensor, list[Any] | None]:
-        """Head parameters ``[E, B, t, M, P]`` of the chosen members, and what to keep if they keep anything."""
-        layout = self.layout(window)
-        if not (self.official and self.backbone.first.cached):
-            return self.backbone(tokens, layout, chosen), None
-        read = [self.backbone.each(i).advance(tokens, layout, p) for i, p in zip(chosen, pasts, strict=True)]
+    def _prediction(self, raw: Tensor, previous: Tensor, columns: Columns, member: Tensor | None) -> Prediction:
+        """What ``[E, B, J, P]`` parameters say, of one member each if there is one."""
+        broken = ~raw.isfinite().all(-1).all(-1).all(0)  # [B]
+        if broken.any():
+            raise WmzooError(
+                f"the model's prediction is not finite for {int(broken.sum())} of {len(broken)} windows; look for NaN "
+                "or infinite values in their history and actions, or for weights that diverged in training."
+            )
+        return self.head.predict(raw if member is None else _each(raw, member)[None], previous, columns)
+
+    @staticmethod
+    def _drawn(sample: bool, generator: torch.Generator | None, prediction: Prediction) -> Tensor:
+        """One value of a prediction, ``[B, J]``."""
+        return prediction.sample(1, generator)[0] if sample else prediction.mean
+
+    def _raw(self, tokens: Tensor, window: Window, pasts: Sequence[Past]) -> tuple[Tensor, list[Past]]:
+        """Head parameters ``[E, B, t, M, P]`` of the elites, and what they keep."""
+        layout, elites = self.layout(window), self.elites.tolist()
+        if not pasts:
+            return self.backbone(tokens, layout, elites), []
+        read = [self.backbone.each(i).advance(tokens, layout, past) for i, past in zip(elites, pasts, strict=True)]
         return torch.stack([raw for raw, _ in read]), [kept for _, kept in read]
 
     def _decode(
-        self, member: int, tokens: Tensor, window: Window, truth: Tensor | None, sample: bool, past: Any
+        self,
+        member: int,
+        tokens: Tensor,
+        window: Window,
+        truth: Tensor | None,
+        drawn: Callable[[Prediction], Tensor],
+        past: Past | None,
     ) -> _Row:
         """One member's next row, variate by variate."""
         backbone = self.backbone.each(member)
@@ -308,7 +370,7 @@ class WorldModel(nn.Module):
         for j in range(count):
             column = window.columns.take(slice(j, j + 1))
             one = self.head.predict(raws[-1][None, :, None], window.values[:, -1, j : j + 1], column, j)
-            values.append(one.sample(1)[0] if sample else one.mean)
+            values.append(drawn(one))
             given = values[-1] if truth is None else truth[:, j : j + 1]
             if j + 1 < count:
                 token = self.tokenizer(given[:, None], column)[:, 0, 0]
@@ -322,7 +384,12 @@ class _Row:
 
     raw: Tensor
     values: Tensor
-    kept: Any
+    kept: Past
+
+
+def _each(x: Tensor, member: Tensor) -> Tensor:
+    """Of ``[E, B, ...]``, the chosen member ``[B]`` of each window, ``[B, ...]``."""
+    return x[member, torch.arange(len(member), device=member.device)]
 
 
 def build(recipe: Recipe | str, variates: Variates | Mapping[str, Variates]) -> WorldModel:
@@ -344,49 +411,3 @@ def build(recipe: Recipe | str, variates: Variates | Mapping[str, Variates]) -> 
 
 def _make(kind: str, name: str, config: Any) -> nn.Module:
     return registry.find(kind, name).build(config)
-
-
-def _action_columns(window: Window, count: int) -> slice:
-    columns: Columns = window.columns
-    start = columns.width
-    if not (columns.predicted.all() and columns.mask.all()) or columns.role.shape[1] - start != count:
-        expected = columns.role.shape[1] - start
-        raise ValueError(f"Expected [B, {expected}] actions for windows of one environment, got {count} columns.")
-    return slice(start, start + count)
-
-
-def _with_action(window: Window, action: Tensor) -> Window:
-    """The window with the action of its last row filled in."""
-    values = window.values.clone()
-    values[:, -1, _action_columns(window, action.shape[1])] = action
-    return dataclasses.replace(window, values=values)
-
-
-def _last(window: Window, rows: int) -> Window:
-    """The last rows of a window, at most ``rows``."""
-    return dataclasses.replace(window, values=window.values[:, -rows:], valid=window.valid[:, -rows:])
-
-
-def _padded(window: Window, rows: int) -> Window:
-    """The last ``rows`` rows, padded with zeros at the left if there are fewer."""
-    window, lacking = _last(window, rows), rows - window.values.shape[1]
-    if lacking <= 0:
-        return window
-    values = nn.functional.pad(window.values, (0, 0, lacking, 0))
-    valid = nn.functional.pad(window.valid, (lacking, 0))
-    return dataclasses.replace(window, values=values, valid=valid, dense=False)
-
-
-def _clipped(window: Window) -> Window:
-    """The window with every real value inside of its training range."""
-    low, high = window.columns.low[:, None], window.columns.high[:, None]
-    inside = window.values.clamp(low, high)
-    return dataclasses.replace(window, values=torch.where(window.valid[..., None], inside, window.values))
-
-
-def _append(window: Window, row: Tensor) -> Window:
-    """The window with one more row of states and reward; its action is open."""
-    open_action = torch.zeros_like(window.values[:, -1, row.shape[1] :])
-    values = torch.cat([window.values, torch.cat([row, open_action], 1)[:, None]], 1)
-    valid = torch.cat([window.valid, torch.ones_like(window.valid[:, :1])], 1)
-    return dataclasses.replace(window, values=values, valid=valid)

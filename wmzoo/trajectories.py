@@ -272,3 +272,19 @@ def window_of(
     valid = torch.ones(values.shape[:2], dtype=torch.bool) if valid is None else valid
     dense = bool(valid.all()) and bool(columns.mask.all())
     return Window(values=values, valid=valid, columns=columns, dense=dense)
+
+
+def first_row(states: Tensor | np.ndarray, variates: Variates) -> Window:
+    """The windows of trajectories that begin in the given states: one row each, reward 0, its action open.
+
+    Args:
+        states: ``[B, m]``, physical units.
+        variates: of the environment.
+
+    Raises:
+        ValueError: the number of states is not that of the variates.
+    """
+    states = torch.as_tensor(states, dtype=torch.float32)
+    if states.ndim != 2 or states.shape[1] != variates.states:
+        raise ValueError(f"Expected [B, {variates.states}] states, got {tuple(states.shape)}.")
+    return window_of(torch.nn.functional.pad(states, (0, variates.actions + 1))[:, None], variates)

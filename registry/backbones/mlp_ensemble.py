@@ -68,6 +68,7 @@ class MLPEnsemble(Backbone):
     """
 
     batched = True
+    looks_back = 1
 
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()

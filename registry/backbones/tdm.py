@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from wmzoo.backbone import Backbone, Layout
 from wmzoo.layers import OFFICIAL as TRANSFORMER
-from wmzoo.layers import Attention, Cache, FeedForward, TokenEmbedding, TransformerConfig, dense
+from wmzoo.layers import Attention, FeedForward, TokenEmbedding, TransformerConfig, dense
+from wmzoo.memory import Memory, Past, Put
 from wmzoo.recipe import setting
 
 
@@ -42,16 +43,16 @@ PRESETS = {
 
 @dataclass(eq=False)
 class Decoding:
-    """A row being decoded: what the network remembers of the sequence so far.
+    """A row being decoded.
 
     Attributes:
-        caches: keys and values of each block.
+        past: of the sequence so far; the new row's places are written over when the row is read as a whole.
         keys: ``[B, N]`` bool, the real places so far; None if all are.
         position: ``[B]`` place of the new row.
         layout: of the history.
     """
 
-    caches: list[Cache]
+    past: Past
     keys: Tensor | None
     position: Tensor
     layout: Layout
@@ -83,31 +84,33 @@ class TDM(Backbone):
         The true variates before ``j`` in row ``t + 1`` were seen. The last row holds parameters of its first
         column only; ask for the others by :meth:`start` and :meth:`extend`.
         """
-        out, _ = self.advance(tokens, self._hidden(layout), None)
+        out = self._read(tokens, self._hidden(layout), None)
         within = out[:, 1:, :-1]  # the place of cell (t + 1, j - 1) predicts cell (t + 1, j)
         within = torch.cat([within, torch.zeros_like(out[:, :1, :-1])], 1)
         return torch.cat([self._last_place(out, layout)[:, :, None], within], 2)
 
     def cells(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of the window's own cells; of the very first cell, zeros."""
-        out, _ = self.advance(tokens, self._hidden(layout), None)
+        out = self._read(tokens, self._hidden(layout), None)
         first = torch.cat([torch.zeros_like(out[:, :1, 0]), self._last_place(out, layout)[:, :-1]], 1)
         return torch.cat([first[:, :, None], out[:, :, :-1]], 2)
 
-    def start(
-        self, tokens: Tensor, layout: Layout, past: list[Cache] | None = None
-    ) -> tuple[Tensor, Decoding, list[Cache]]:
+    def memory(self, rows: int, columns: int) -> Past:
+        """An empty one for so many rows and one more that is being decoded: a key and a value a scalar and block."""
+        return Past(Memory((rows + 1) * columns))
+
+    def start(self, tokens: Tensor, layout: Layout, past: Past | None = None) -> tuple[Tensor, Decoding, Past]:
         """Read a history, or what follows of it.
 
         Args:
             tokens: ``[B, t, M, K]`` of the last ``t`` rows.
             layout: of all rows.
-            past: what was kept of the rows before; None if ``t`` is all.
+            past: of the rows before; None if ``t`` is all.
 
         Returns:
-            Parameters ``[B, P]`` of the next row's first variate, the row being decoded, and what to keep.
+            Parameters ``[B, P]`` of the next row's first variate, the row being decoded, and the past of all rows.
         """
-        out, kept = self.advance(tokens, layout, past)
+        out, kept = self.advance(tokens, layout, self.memory(*tokens.shape[1:3]) if past is None else past)
         keys = None if layout.dense else self._keys(layout)
         rows = torch.full_like(layout.role[:, 0], layout.valid.shape[1])
         place = rows if self.config.count_padding else layout.valid.sum(1)
@@ -119,25 +122,20 @@ class TDM(Backbone):
         x = rearrange(x, "b t m d -> b (t m) d")
         if decoding.keys is not None:
             decoding.keys = torch.cat([decoding.keys, self._real(decoding.layout)[:, [column]]], 1)
-        x, decoding.caches = self._blocks(x, decoding.caches, decoding.keys, decoding.layout.kernel)
+        x = self._blocks(x, decoding.past, decoding.keys, decoding.layout.kernel)
+        decoding.past = decoding.past.behind(1)
         return self.head(x[:, 0])
 
-    def advance(self, tokens: Tensor, layout: Layout, past: list[Cache] | None) -> tuple[Tensor, list[Cache]]:
-        """What each place of the sequence says of the next one.
+    def advance(self, tokens: Tensor, layout: Layout, past: Past) -> tuple[Tensor, Past]:
+        """Read on, see :meth:`wmzoo.backbone.Backbone.advance`: what each place of the sequence says of the next."""
+        past = past.begin()
+        return self._read(tokens, layout, past), past.behind(tokens.shape[1] * tokens.shape[2]).keep()
 
-        Args:
-            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
-            layout: of all ``T`` rows.
-            past: keys and values of each block, from the rows before; None if ``t`` is all.
-
-        Returns:
-            ``[B, t, M, P]``, and the keys and values of all rows.
-        """
+    def _read(self, tokens: Tensor, layout: Layout, past: Past | None) -> Tensor:
         places = layout.positions(self.config.count_padding)[:, -tokens.shape[1] :]
         x = rearrange(self.embed(tokens, layout.role, places), "b t m d -> b (t m) d")
-        keys = None if layout.dense else self._keys(layout)
-        x, caches = self._blocks(x, past, keys, layout.kernel)
-        return rearrange(self.head(x), "b (t m) p -> b t m p", m=tokens.shape[2]), caches
+        x = self._blocks(x, past, None if layout.dense else self._keys(layout), layout.kernel)
+        return rearrange(self.head(x), "b (t m) p -> b t m p", m=tokens.shape[2])
 
     def _hidden(self, layout: Layout) -> Layout:
         """The layout with the first real row hidden, where that was asked for; in training alone."""
@@ -145,14 +143,10 @@ class TDM(Backbone):
             return layout
         return dataclasses.replace(layout, valid=torch.cat([layout.valid[:, :1], layout.valid[:, :-1]], 1))
 
-    def _blocks(
-        self, x: Tensor, caches: list[Cache] | None, keys: Tensor | None, kernel: str
-    ) -> tuple[Tensor, list[Cache]]:
-        kept = []
+    def _blocks(self, x: Tensor, past: Past | None, keys: Tensor | None, kernel: str) -> Tensor:
         for i, block in enumerate(self.blocks):
-            x, cache = block(x, None if caches is None else caches[i], keys, kernel)
-            kept.append(cache)
-        return x, kept
+            x = block(x, None if past is None else past.putter(i), keys, kernel)
+        return x
 
     def _keys(self, layout: Layout) -> Tensor:
         """``[B, T * M]`` bool, the real places of the sequence."""
@@ -178,7 +172,6 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads, config.dropout, config.padding_last)
         self.feed = FeedForward(config.width, config.dropout)
 
-    def forward(self, x: Tensor, cache: Cache | None, keys: Tensor | None, kernel: str) -> tuple[Tensor, Cache]:
-        """``[B, L, D]`` new places to the same, and the keys and values of all places."""
-        x, cache = self.attention(x, cache, causal=True, keys=keys, kernel=kernel)
-        return self.feed(x), cache
+    def forward(self, x: Tensor, put: Put | None, keys: Tensor | None, kernel: str) -> Tensor:
+        """``[B, L, D]`` new places to the same; ``put`` gives the keys and values of all places."""
+        return self.feed(self.attention(x, put, causal=True, keys=keys, kernel=kernel))

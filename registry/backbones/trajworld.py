@@ -10,7 +10,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from wmzoo.backbone import Backbone, Layout
-from wmzoo.layers import OFFICIAL, Attention, Cache, FeedForward, TokenEmbedding, TransformerConfig, dense
+from wmzoo.layers import OFFICIAL, Attention, FeedForward, TokenEmbedding, TransformerConfig, dense
+from wmzoo.memory import Memory, Past, Put
 
 __all__ = ["OFFICIAL", "PRESETS", "Config", "TrajWorld"]
 
@@ -49,25 +50,22 @@ class TrajWorld(Backbone):
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of every next row from ``[B, T, M, K]`` tokens."""
-        return self.advance(tokens, layout, None)[0]
+        return self._blocks(tokens, layout, None)
 
-    def advance(self, tokens: Tensor, layout: Layout, past: list[Cache] | None) -> tuple[Tensor, list[Cache]]:
-        """The same for the last rows of a window alone, with what was kept of the rows before them.
+    def memory(self, rows: int, columns: int) -> Past:
+        """An empty one for so many rows: of each variate, a key and a value a row and block."""
+        return Past(Memory(rows))
 
-        Args:
-            tokens: ``[B, t, M, K]`` of the last ``t`` rows.
-            layout: of all ``T`` rows.
-            past: keys and values of the temporal attention of each block, from the rows before; None if ``t`` is all.
+    def advance(self, tokens: Tensor, layout: Layout, past: Past) -> tuple[Tensor, Past]:
+        """Read on, see :meth:`wmzoo.backbone.Backbone.advance`; keeps keys and values of the temporal attention."""
+        past = past.begin()
+        return self._blocks(tokens, layout, past), past.behind(tokens.shape[1]).keep()
 
-        Returns:
-            ``[B, t, M, P]``, and what to keep for the rows to come. Source: Yin et al. (2025), released code.
-        """
-        places = layout.positions(self.count_padding)[:, -tokens.shape[1] :]
-        x, kept = self.embed(tokens, layout.role, places), []
+    def _blocks(self, tokens: Tensor, layout: Layout, past: Past | None) -> Tensor:
+        x = self.embed(tokens, layout.role, layout.positions(self.count_padding)[:, -tokens.shape[1] :])
         for i, block in enumerate(self.blocks):
-            x, cache = block(x, layout, None if past is None else past[i])  # [B, t, M, D]
-            kept.append(cache)
-        return self.head(x), kept
+            x = block(x, layout, None if past is None else past.putter(i))  # [B, t, M, D]
+        return self.head(x)
 
 
 class Block(nn.Module):
@@ -79,13 +77,13 @@ class Block(nn.Module):
         self.temporal, self.temporal_feed = Attention(*attention), FeedForward(config.width, config.dropout)
         self.across, self.across_feed = Attention(*attention), FeedForward(config.width, config.dropout)
 
-    def forward(self, x: Tensor, layout: Layout, past: Cache | None) -> tuple[Tensor, Cache]:
-        """``[B, t, M, D]`` last rows to the same, and the temporal keys and values of all rows."""
+    def forward(self, x: Tensor, layout: Layout, put: Put | None) -> Tensor:
+        """``[B, t, M, D]`` last rows to the same; ``put`` gives the temporal keys and values of all rows."""
         batch, time, variates, _ = x.shape
         rows = None if layout.dense else repeat(layout.valid, "b t -> (b m) t", m=variates)
         columns = None if layout.dense else repeat(layout.variate_mask, "b m -> (b t) m", t=time)
         x = rearrange(x, "b t m d -> (b m) t d")
-        x, cache = self.temporal(x, past, causal=True, keys=rows, kernel=layout.kernel)
+        x = self.temporal(x, put, causal=True, keys=rows, kernel=layout.kernel)
         x = rearrange(self.temporal_feed(x), "(b m) t d -> (b t) m d", b=batch)
-        x, _ = self.across(x, causal=False, keys=columns, kernel=layout.kernel)
-        return rearrange(self.across_feed(x), "(b t) m d -> b t m d", b=batch), cache
+        x = self.across(x, causal=False, keys=columns, kernel=layout.kernel)
+        return rearrange(self.across_feed(x), "(b t) m d -> b t m d", b=batch)

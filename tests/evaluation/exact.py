@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wmzoo.data.splits import Split, manifest, merge_variates, split
 from wmzoo.data.store import EPISODE, Corpus, TrajectorySet, make_set, open_corpus, write_corpus
-from wmzoo.model import Rollout
+from wmzoo.imagination import Rollout
 from wmzoo.predictions import GaussianPrediction, Prediction
 from wmzoo.trajectories import Episode, Variates, Window, episode_rows
 
@@ -42,7 +42,13 @@ class Exact(torch.nn.Module):
         for h in range(horizon):
             row = following(row[:, :2], actions[:, h]) + self.bias * window.columns.scale[:, :3]
             values.append(row)
-        return Rollout(values=torch.stack(values, 1), actions=actions[:, :horizon])
+        return Rollout(
+            values=torch.stack(values, 1),
+            actions=actions[:, :horizon],
+            lengths=torch.full((len(row),), horizon),
+            terminated=torch.zeros(len(row), dtype=torch.bool),
+            outside=0.0,
+        )
 
 
 class Decoding(Exact):

@@ -120,7 +120,8 @@ def _inputs(golden: Golden) -> tuple[Window, np.ndarray]:
 def _places(model: WorldModel, window: Window, tokens: torch.Tensor) -> torch.Tensor:
     """Logits ``[B, T, M, K]`` of each place: of the next row, or, of a TDM, of the next scalar."""
     with torch.no_grad():
-        return model.backbone.each(0).advance(tokens, model.layout(window), None)[0]
+        backbone = model.backbone.each(0)
+        return backbone.advance(tokens, model.layout(window), backbone.memory(*tokens.shape[1:3]))[0]
 
 
 def _clipped(window: Window) -> torch.Tensor:
@@ -217,7 +218,7 @@ def cache(golden: Golden) -> Iterator[Check]:
     window, real = _inputs(golden)
     model, backbone = golden.model, golden.model.backbone.each(0)
     given = model.tokenizer(_clipped(window), window.columns)
-    rows, past = [], None
+    rows, past = [], backbone.memory(19, given.shape[2])
     with torch.no_grad():
         for start, stop in ((0, 10), *((t, t + 1) for t in range(10, 19))):
             out, past = backbone.advance(given[:, start:stop], model.layout(window.until(stop)), past)

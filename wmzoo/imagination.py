@@ -1,0 +1,369 @@
+"""Imagination: trajectories that a world model makes up, many at once, from a true history or from a first state.
+
+**What is kept.** A model is trained on windows whose rows stand at places 0 to ``C - 1``, with ``C = model.context``
+rows before the one that it predicts. A sequence backbone keeps what it computed of rows already read, and that depends
+on where they stood, so the rows of a full window cannot move up by one. Instead two memories overlap: when the serving
+one has ``C - C // 2`` rows, its heir begins and reads every further row too, at its own places from 0 on; when the
+serving one is full, the heir takes over with the last ``C // 2`` rows. So no row is ever read a third time, no place
+leaves the trained range, the buffers have a fixed size, and what is predicted is to rounding what the model says of
+the same rows without any memory. Once the history is ``C`` rows long, a prediction sees between ``C // 2 + 1`` and
+``C`` rows. Backbones without a memory are given the same rows, so that keeping is a matter of speed alone.
+
+``compat: official`` follows the released code of Yin et al. (2025) instead: inputs clipped to the training range, and
+a memory that is dropped every so many steps and filled afresh from the last rows (``wmzoo show compat``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from wmzoo.binning import share_outside
+from wmzoo.errors import WmzooError, nearest
+from wmzoo.memory import Past
+from wmzoo.predictions import Prediction
+from wmzoo.trajectories import REWARD, Columns, Window
+
+if TYPE_CHECKING:
+    from wmzoo.model import WorldModel
+
+Policy = Callable[[Tensor], Tensor]
+"""From the last states ``[S, m]`` to actions ``[S, n]``, physical units."""
+
+Ending = Callable[[Tensor], Tensor]
+"""From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
+
+ENSEMBLES = ("mixture", "trajectory", "step")
+CROWDED = 0.75  # share of trajectories still going below which the others stop costing anything
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """Where imagined trajectories stand; opaque to everyone but this module.
+
+    Attributes:
+        window: ``[B, T, M]`` the rows that the next prediction is made from; the last row's action is still open.
+        row: ``[B, J]`` the last row as it was predicted, before anything clipped it; None at the beginning.
+        pasts: what each elite keeps of all rows but the last; empty where all rows are to be read again.
+        heirs: what each elite keeps for the time after the window is full.
+        left: steps that will still be taken at the most; None if nobody said.
+        age: steps since all rows were last read again; counted by the official scheme alone.
+        ensemble: how the elites share the work, see :func:`begin`.
+        member: ``[B]`` the elite that each trajectory keeps; None unless it keeps one.
+    """
+
+    window: Window
+    row: Tensor | None = None
+    pasts: list[Past] = dataclasses.field(default_factory=list)
+    heirs: list[Past] = dataclasses.field(default_factory=list)
+    left: int | None = None
+    age: int = 0
+    ensemble: str = "mixture"
+    member: Tensor | None = None
+
+    def take(self, rows: Tensor) -> State:
+        """The chosen trajectories ``[S]``, each perhaps more than once."""
+        batch = len(self.window)
+        return dataclasses.replace(
+            self,
+            window=self.window.index(rows),
+            row=None if self.row is None else self.row[rows],
+            pasts=[past.take(rows, batch) for past in self.pasts],
+            heirs=[past.take(rows, batch) for past in self.heirs],
+            member=None if self.member is None else self.member[rows],
+        )
+
+    def clipped(self) -> State:
+        """The same with the last row inside of the training range."""
+        last = _clipped(last_rows(self.window, 1)).values
+        values = torch.cat([self.window.values[:, :-1], last], 1)
+        return dataclasses.replace(self, window=dataclasses.replace(self.window, values=values))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rollout:
+    """Imagined trajectories. After its end a trajectory repeats its last state, with rewards and actions of 0.
+
+    Attributes:
+        values: ``[S, H, J]`` next states and rewards, physical units.
+        actions: ``[S, H, n]`` the actions that led to them, physical units.
+        lengths: ``[S]`` steps taken, at least 1.
+        terminated: ``[S]`` whether the last of them ended the episode.
+        outside: share of the imagined states and rewards that the model put outside of the training range, in
+            ``[0, 1]``; they were clipped to it if that was asked for.
+    """
+
+    values: Tensor
+    actions: Tensor
+    lengths: Tensor
+    terminated: Tensor
+    outside: float
+
+    @property
+    def states(self) -> Tensor:
+        """``[S, H, m]`` the states arrived in."""
+        return self.values[..., :-1]
+
+    @property
+    def rewards(self) -> Tensor:
+        """``[S, H]`` the rewards received on arriving there."""
+        return self.values[..., -1]
+
+    @property
+    def valid(self) -> Tensor:
+        """``[S, H]`` bool, the steps that were taken."""
+        return taken(self.lengths, self.values.shape[1])
+
+
+def taken(lengths: Tensor, horizon: int) -> Tensor:
+    """``[S, H]`` bool, the first ``lengths`` ``[S]`` steps of each trajectory."""
+    return torch.arange(horizon, device=lengths.device) < lengths[:, None]
+
+
+def begin(
+    model: WorldModel, window: Window, horizon: int | None, ensemble: str, generator: torch.Generator | None
+) -> State:
+    """See :meth:`wmzoo.model.WorldModel.initial`."""
+    if ensemble not in ENSEMBLES:
+        raise WmzooError(f'ensemble: "{ensemble}" is not known. {nearest(ensemble, ENSEMBLES)}')
+    window = _padded(window, model.lookback) if model.official else last_rows(window, model.context)
+    state = State(window=window, left=horizon, ensemble=ensemble)
+    return dataclasses.replace(_opened(model, state), member=_member(model, state, "trajectory", generator))
+
+
+def assign(model: WorldModel, state: State, generator: torch.Generator | None) -> State:
+    """The state with a member drawn anew for each trajectory that is to keep one."""
+    return dataclasses.replace(state, member=_member(model, state, "trajectory", generator))
+
+
+def step(
+    model: WorldModel, state: State, action: Tensor, sample: bool, generator: torch.Generator | None
+) -> tuple[State, Prediction]:
+    """See :meth:`wmzoo.model.WorldModel.step`."""
+    window = _with_action(state.window, action)
+    member = state.member if state.member is not None else _member(model, state, "step", generator)
+    found = model.next_row(
+        _clipped(window) if model.official else window,
+        sample=sample,
+        pasts=state.pasts,
+        member=member,
+        generator=generator,
+    )
+    left = None if state.left is None else max(state.left - 1, 0)
+    state = dataclasses.replace(state, row=found.row, pasts=found.pasts, left=left)
+    after = _official(model, state, window) if model.official else _handed_over(model, state, window)
+    return after, found.prediction
+
+
+def _handed_over(model: WorldModel, state: State, window: Window) -> State:
+    """The state with its new row behind the window, and the heirs in charge if that has become too long."""
+    assert state.row is not None
+    heirs = _heirs(model, window, state.heirs, state.left) if state.pasts else []
+    longer = _append(window, state.row)
+    if longer.values.shape[1] <= model.context:
+        return dataclasses.replace(state, window=longer, heirs=heirs)
+    kept = last_rows(longer, model.context // 2 + 1)
+    kept = dataclasses.replace(kept, dense=bool(kept.valid.all() and kept.columns.mask.all()))
+    return dataclasses.replace(state, window=kept, pasts=heirs, heirs=[])
+
+
+def _heirs(model: WorldModel, window: Window, heirs: list[Past], left: int | None) -> list[Past]:
+    """What will be kept when the window is full, with its last row read too; nothing before that is needed."""
+    rows, start = window.values.shape[1], model.context - model.context // 2
+    if rows <= start or (left is not None and rows + left <= model.context):
+        return []
+    own = last_rows(window, rows - start)
+    return model.read(own, heirs, 1) if heirs else model.read(own, model.memories(own), rows - start)
+
+
+def _official(model: WorldModel, state: State, window: Window) -> State:
+    """The state after a step as the released code takes it (Yin et al. 2025): a memory that is dropped.
+
+    Its TDM reads clipped rows too, but keeps them as they were predicted.
+    """
+    assert state.row is not None
+    window = _append(window, state.row)
+    window = window if model.autoregressive else _clipped(window)
+    if state.age + 1 < model.refresh:
+        return dataclasses.replace(state, window=window, age=state.age + 1)
+    state = dataclasses.replace(state, window=_padded(window, model.lookback), pasts=[], age=0)
+    return state if state.left == 0 else _opened(model, state)
+
+
+def _opened(model: WorldModel, state: State) -> State:
+    """The state with all rows but the last one read."""
+    window = _clipped(state.window) if model.official else state.window
+    pasts, before = model.memories(window), window.until(-1)
+    if not pasts or not before.values.shape[1]:
+        return dataclasses.replace(state, pasts=pasts)
+    pasts = model.read(before, pasts, before.values.shape[1])
+    heirs = [] if model.official else _heirs(model, before, [], state.left)
+    return dataclasses.replace(state, pasts=pasts, heirs=heirs)
+
+
+def _member(model: WorldModel, state: State, when: str, generator: torch.Generator | None) -> Tensor | None:
+    """``[B]`` an elite for each trajectory, if this is when one is drawn."""
+    if state.ensemble != when:
+        return None
+    device = state.window.values.device
+    return torch.randint(len(model.elites), (len(state.window),), generator=generator, device=device)
+
+
+def rollout(
+    model: WorldModel,
+    window: Window,
+    actions: Tensor | Policy,
+    horizon: int,
+    *,
+    trajectories: int | None,
+    sample: bool,
+    ensemble: str,
+    clip: bool,
+    ending: Ending | None,
+    generator: torch.Generator | None,
+) -> Rollout:
+    """See :meth:`wmzoo.model.WorldModel.rollout`."""
+    count = _count(window, actions, horizon, trajectories)
+    state = begin(model, window, horizon, ensemble, generator)
+    if count != len(window):  # one history, read once
+        state = assign(model, state.take(torch.zeros(count, dtype=torch.long, device=window.values.device)), generator)
+    log = _Log(state, horizon)
+    for h in range(horizon):
+        action = actions[:, h] if isinstance(actions, Tensor) else actions(log.states)
+        state, _ = step(model, state, action[log.going], sample, generator)
+        predicted, state = state.row, state.clipped() if clip else state
+        assert predicted is not None
+        state = log.add(h, action, predicted, _counted(model, state), state, ending)
+        if not len(log.going):
+            break
+    return log.finished(window.columns)
+
+
+def _count(window: Window, actions: Tensor | Policy, horizon: int, trajectories: int | None) -> int:
+    """How many trajectories are asked for."""
+    if horizon < 1:
+        raise WmzooError(f"rollout: horizon is {horizon}; imagine at least 1 step.")
+    given = len(actions) if isinstance(actions, Tensor) else trajectories or len(window)
+    if isinstance(actions, Tensor) and (actions.ndim != 3 or actions.shape[1] < horizon):
+        raise WmzooError(f"rollout: actions are {list(actions.shape)}; give [S, H, n] with H at least {horizon}.")
+    if given != (trajectories or given) or len(window) not in (1, given):
+        told = "" if trajectories is None else f" and trajectories={trajectories}"
+        raise WmzooError(
+            f"rollout: {given} action sequences{told} for {len(window)} histories; give one history, or as many."
+            if isinstance(actions, Tensor)
+            else f"rollout: {given} trajectories from {len(window)} histories; give one history, or as many."
+        )
+    return given
+
+
+class _Log:
+    """What a rollout has imagined so far, and which trajectories go on.
+
+    Attributes:
+        states: ``[S, m]`` the last state of every trajectory.
+        going: ``[b]`` the trajectory that each row of the state's batch belongs to.
+    """
+
+    def __init__(self, state: State, horizon: int):
+        values, columns = state.window.values, state.window.columns
+        count, width = len(values), columns.width
+        self.states = values[:, -1, : width - 1].clone()
+        self.predicted, self.values = (values.new_zeros(count, horizon, width) for _ in range(2))
+        self.actions = values.new_zeros(count, horizon, values.shape[2] - width)
+        self.lengths = torch.full((count,), horizon, device=values.device)
+        self.terminated = torch.zeros(count, dtype=torch.bool, device=values.device)
+        self.going = torch.arange(count, device=values.device)
+
+    def add(
+        self, h: int, action: Tensor, predicted: Tensor, values: Tensor, state: State, ending: Ending | None
+    ) -> State:
+        """Note a step; the state, perhaps without the trajectories that have ended."""
+        self.actions[self.going, h] = action[self.going]
+        self.predicted[self.going, h], self.values[self.going, h] = predicted, values
+        alive = ~self.terminated[self.going]
+        self.states[self.going[alive]] = values[alive, :-1]
+        if ending is None:
+            return state
+        over = self.going[alive & ending(values[:, :-1])]
+        self.terminated[over], self.lengths[over] = True, h + 1
+        alive = ~self.terminated[self.going]
+        if int(alive.sum()) > CROWDED * len(alive):
+            return state
+        self.going = self.going[alive]
+        return state.take(alive.nonzero()[:, 0])
+
+    def finished(self, columns: Columns) -> Rollout:
+        """All of it; trajectories that ended stay in their last state."""
+        horizon = self.values.shape[1]
+        valid = taken(self.lengths, horizon)
+        last = torch.minimum(torch.arange(horizon, device=valid.device), self.lengths[:, None] - 1)
+        values = self.values.gather(1, last[..., None].expand_as(self.values))
+        values[..., -1] = values[..., -1] * valid
+        columns = columns.take(slice(columns.width))
+        return Rollout(
+            values=values,
+            actions=self.actions * valid[..., None],
+            lengths=self.lengths,
+            terminated=self.terminated,
+            outside=float(share_outside(self.predicted, valid, columns, margin=0.0)),
+        )
+
+
+def _counted(model: WorldModel, state: State) -> Tensor:
+    """``[B, J]`` what a rollout reports of the last row: an official one counts rewards of the training range alone."""
+    window, width = last_rows(state.window, 1), state.window.columns.width
+    if model.official:
+        reward = window.columns.role[:, None] == REWARD
+        window = dataclasses.replace(window, values=torch.where(reward, _clipped(window).values, window.values))
+    return window.values[:, 0, :width]
+
+
+def last_rows(window: Window, rows: int) -> Window:
+    """The last rows of a window, at most ``rows``."""
+    return dataclasses.replace(window, values=window.values[:, -rows:], valid=window.valid[:, -rows:])
+
+
+def _padded(window: Window, rows: int) -> Window:
+    """The last ``rows`` rows, padded with zeros at the left if there are fewer."""
+    window, lacking = last_rows(window, rows), rows - window.values.shape[1]
+    if lacking <= 0:
+        return window
+    values = nn.functional.pad(window.values, (0, 0, lacking, 0))
+    valid = nn.functional.pad(window.valid, (lacking, 0))
+    return dataclasses.replace(window, values=values, valid=valid, dense=False)
+
+
+def _clipped(window: Window) -> Window:
+    """The window with every real value inside of its training range."""
+    low, high = window.columns.low[:, None], window.columns.high[:, None]
+    inside = window.values.clamp(low, high)
+    return dataclasses.replace(window, values=torch.where(window.valid[..., None], inside, window.values))
+
+
+def _append(window: Window, row: Tensor) -> Window:
+    """The window with one more row of states and reward; its action is open."""
+    open_action = torch.zeros_like(window.values[:, -1, row.shape[1] :])
+    values = torch.cat([window.values, torch.cat([row, open_action], 1)[:, None]], 1)
+    valid = torch.cat([window.valid, torch.ones_like(window.valid[:, :1])], 1)
+    return dataclasses.replace(window, values=values, valid=valid)
+
+
+def _with_action(window: Window, action: Tensor) -> Window:
+    """The window with the action of its last row filled in."""
+    values = window.values.clone()
+    values[:, -1, _action_columns(window, action.shape[1])] = action
+    return dataclasses.replace(window, values=values)
+
+
+def _action_columns(window: Window, count: int) -> slice:
+    columns: Columns = window.columns
+    start = columns.width
+    if not (columns.predicted.all() and columns.mask.all()) or columns.role.shape[1] - start != count:
+        expected = columns.role.shape[1] - start
+        raise ValueError(f"Expected [B, {expected}] actions for windows of one environment, got {count} columns.")
+    return slice(start, start + count)
