@@ -120,6 +120,11 @@ class Rollout:
         return taken(self.lengths, self.values.shape[1])
 
 
+def overlap(context: int) -> int:
+    """Rows that the heir has read when it takes over from a memory of ``context`` rows."""
+    return context // 2
+
+
 def taken(lengths: Tensor, horizon: int) -> Tensor:
     """``[S, H]`` bool, the first ``lengths`` ``[S]`` steps of each trajectory."""
     return torch.arange(horizon, device=lengths.device) < lengths[:, None]
@@ -167,14 +172,14 @@ def _handed_over(model: WorldModel, state: State, window: Window) -> State:
     longer = _append(window, state.row)
     if longer.values.shape[1] <= model.context:
         return dataclasses.replace(state, window=longer, heirs=heirs)
-    kept = last_rows(longer, model.context // 2 + 1)
+    kept = last_rows(longer, overlap(model.context) + 1)
     kept = dataclasses.replace(kept, dense=bool(kept.valid.all() and kept.columns.mask.all()))
     return dataclasses.replace(state, window=kept, pasts=heirs, heirs=[])
 
 
 def _heirs(model: WorldModel, window: Window, heirs: list[Past], left: int | None) -> list[Past]:
     """What will be kept when the window is full, with its last row read too; nothing before that is needed."""
-    rows, start = window.values.shape[1], model.context - model.context // 2
+    rows, start = window.values.shape[1], model.context - overlap(model.context)
     if rows <= start or (left is not None and rows + left <= model.context):
         return []
     own = last_rows(window, rows - start)
