@@ -9,6 +9,7 @@ from systems import linear_episode, system_set, toy_recipe
 
 import wmzoo
 from wmzoo.data.splits import merge_variates
+from wmzoo.errors import WmzooError
 from wmzoo.recipe import Source, check
 from wmzoo.trajectories import Variates, columns_of, window_of
 
@@ -78,7 +79,7 @@ def test_sampling_follows_the_prediction(toy):
 
 def test_what_does_not_fit_is_refused(toy):
     model, variates, window = toy
-    with pytest.raises(ValueError, match=r"Expected \[B, 2\] actions"):
+    with pytest.raises(WmzooError, match=r"actions: \[2, 5\] for a step that needs \[2, 2\]"):
         model.step(model.initial(window), torch.zeros(2, 5))
     with pytest.raises(ValueError, match=r"Expected \[B, T, 6\] values"):
         window_of(np.zeros((1, 3, 4)), variates)

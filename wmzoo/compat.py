@@ -31,7 +31,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 BEHAVIOUR = {
     "rollout": (
-        "no limits; all rows of the context are read at every step",
+        "no limits; memories that overlap, so that a prediction sees between half and all of the context",
         "inputs, states and rewards clipped to the training range (tdm: inputs and counted rewards alone); looks back "
         "at half of the context, left-padded, and reads it afresh every 10 steps (tdm: every step)",
     ),

@@ -39,6 +39,7 @@ Ending = Callable[[Tensor], Tensor]
 """From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
 
 ENSEMBLES = ("mixture", "trajectory", "step")
+PRECISIONS = ("fp32", "bf16")
 CROWDED = 0.75  # share of trajectories still going below which the others stop costing anything
 
 
@@ -55,6 +56,7 @@ class State:
         age: steps since all rows were last read again; counted by the official scheme alone.
         ensemble: how the elites share the work, see :func:`begin`.
         member: ``[B]`` the elite that each trajectory keeps; None unless it keeps one.
+        precision: of the backbone's products.
     """
 
     window: Window
@@ -65,6 +67,7 @@ class State:
     age: int = 0
     ensemble: str = "mixture"
     member: Tensor | None = None
+    precision: str = "fp32"
 
     def take(self, rows: Tensor) -> State:
         """The chosen trajectories ``[S]``, each perhaps more than once."""
@@ -119,6 +122,20 @@ class Rollout:
         """``[S, H]`` bool, the steps that were taken."""
         return taken(self.lengths, self.values.shape[1])
 
+    def returns(self, gamma: float = 1.0) -> Tensor:
+        """Discounted sum of each trajectory's rewards, ``[S]``; the first reward counts in full.
+
+        Args:
+            gamma: discount a step, in ``[0, 1]``.
+
+        Raises:
+            WmzooError: ``gamma`` is not in that range.
+        """
+        if not 0 <= gamma <= 1:
+            raise WmzooError(f"returns: gamma is {gamma}; give a discount from 0 to 1.")
+        steps = torch.arange(self.rewards.shape[1], device=self.rewards.device)
+        return (self.rewards.double() * gamma ** steps.double()).sum(1).to(self.rewards.dtype)
+
 
 def overlap(context: int) -> int:
     """Rows that the heir has read when it takes over from a memory of ``context`` rows."""
@@ -131,14 +148,23 @@ def taken(lengths: Tensor, horizon: int) -> Tensor:
 
 
 def begin(
-    model: WorldModel, window: Window, horizon: int | None, ensemble: str, generator: torch.Generator | None
+    model: WorldModel,
+    window: Window,
+    horizon: int | None,
+    ensemble: str,
+    precision: str,
+    generator: torch.Generator | None,
 ) -> State:
     """See :meth:`wmzoo.model.WorldModel.initial`."""
-    if ensemble not in ENSEMBLES:
-        raise WmzooError(f'ensemble: "{ensemble}" is not known. {nearest(ensemble, ENSEMBLES)}')
+    for name, given, known in (("ensemble", ensemble, ENSEMBLES), ("precision", precision, PRECISIONS)):
+        if given not in known:
+            raise WmzooError(f'{name}: "{given}" is not known. {nearest(given, known)}')
+    if not window.values.shape[1]:
+        raise WmzooError("window: it has no rows; give at least the row of a first state.")
     window = _padded(window, model.lookback) if model.official else last_rows(window, model.context)
-    state = State(window=window, left=horizon, ensemble=ensemble)
-    return dataclasses.replace(_opened(model, state), member=_member(model, state, "trajectory", generator))
+    state = State(window=window, left=horizon, ensemble=ensemble, precision=precision)
+    with _products(state):
+        return assign(model, _opened(model, state), generator)
 
 
 def assign(model: WorldModel, state: State, generator: torch.Generator | None) -> State:
@@ -150,7 +176,19 @@ def step(
     model: WorldModel, state: State, action: Tensor, sample: bool, generator: torch.Generator | None
 ) -> tuple[State, Prediction]:
     """See :meth:`wmzoo.model.WorldModel.step`."""
-    window = _with_action(state.window, action)
+    with _products(state):
+        return _stepped(model, state, _with_action(state.window, action), sample, generator)
+
+
+def _products(state: State) -> torch.autocast:
+    """Matrix products in the state's precision; sums, softmaxes and predictions stay in fp32."""
+    return torch.autocast(state.window.values.device.type, torch.bfloat16, enabled=state.precision == "bf16")
+
+
+def _stepped(
+    model: WorldModel, state: State, window: Window, sample: bool, generator: torch.Generator | None
+) -> tuple[State, Prediction]:
+    """The state after the window's last row, its action given, and what was predicted."""
     member = state.member if state.member is not None else _member(model, state, "step", generator)
     found = model.next_row(
         _clipped(window) if model.official else window,
@@ -159,6 +197,10 @@ def step(
         member=member,
         generator=generator,
     )
+    if not found.row.isfinite().all():
+        raise WmzooError(
+            "imagined states or rewards have grown beyond what numbers hold; imagine fewer steps, or pass clip=True."
+        )
     left = None if state.left is None else max(state.left - 1, 0)
     state = dataclasses.replace(state, row=found.row, pasts=found.pasts, left=left)
     after = _official(model, state, window) if model.official else _handed_over(model, state, window)
@@ -228,18 +270,19 @@ def rollout(
     trajectories: int | None,
     sample: bool,
     ensemble: str,
+    precision: str,
     clip: bool,
     ending: Ending | None,
     generator: torch.Generator | None,
 ) -> Rollout:
     """See :meth:`wmzoo.model.WorldModel.rollout`."""
     count = _count(window, actions, horizon, trajectories)
-    state = begin(model, window, horizon, ensemble, generator)
+    state = begin(model, window, horizon, ensemble, precision, generator)
     if count != len(window):  # one history, read once
         state = assign(model, state.take(torch.zeros(count, dtype=torch.long, device=window.values.device)), generator)
     log = _Log(state, horizon)
     for h in range(horizon):
-        action = actions[:, h] if isinstance(actions, Tensor) else actions(log.states)
+        action = actions[:, h] if isinstance(actions, Tensor) else _acted(actions, log.states, state.window)
         state, _ = step(model, state, action[log.going], sample, generator)
         predicted, state = state.row, state.clipped() if clip else state
         assert predicted is not None
@@ -247,6 +290,37 @@ def rollout(
         if not len(log.going):
             break
     return log.finished(window.columns)
+
+
+def _acted(policy: Policy, states: Tensor, window: Window) -> Tensor:
+    """The policy's actions ``[S, n]``.
+
+    Raises:
+        WmzooError: they are none.
+    """
+    action, wanted = policy(states), [len(states), window.values.shape[2] - window.columns.width]
+    if not isinstance(action, Tensor) or list(action.shape) != wanted:
+        got = list(action.shape) if hasattr(action, "shape") else type(action).__name__
+        kind = "" if isinstance(action, Tensor) else f" {type(action).__name__}"
+        raise WmzooError(
+            f"policy: from states {list(states.shape)} it made{kind} {got}; it must make a tensor of actions {wanted}."
+        )
+    if not action.isfinite().all():
+        raise WmzooError("policy: its actions are not finite; look at its weights, and at the states it was shown.")
+    return action
+
+
+def _ended(ending: Ending, states: Tensor) -> Tensor:
+    """``[b]`` bool, which episodes end in these states ``[b, m]``.
+
+    Raises:
+        WmzooError: the rule says something else.
+    """
+    over = ending(states)
+    if not isinstance(over, Tensor) or over.dtype != torch.bool or over.shape != states.shape[:1]:
+        got = f"{list(over.shape)} {over.dtype}" if isinstance(over, Tensor) else type(over).__name__
+        raise WmzooError(f"ending: of {len(states)} states it made {got}; it must make one bool for each state.")
+    return over
 
 
 def _count(window: Window, actions: Tensor | Policy, horizon: int, trajectories: int | None) -> int:
@@ -294,7 +368,7 @@ class _Log:
         self.states[self.going[alive]] = values[alive, :-1]
         if ending is None:
             return state
-        over = self.going[alive & ending(values[:, :-1])]
+        over = self.going[alive & _ended(ending, values[:, :-1])]
         self.terminated[over], self.lengths[over] = True, h + 1
         alive = ~self.terminated[self.going]
         if int(alive.sum()) > CROWDED * len(alive):
@@ -359,16 +433,19 @@ def _append(window: Window, row: Tensor) -> Window:
 
 
 def _with_action(window: Window, action: Tensor) -> Window:
-    """The window with the action of its last row filled in."""
+    """The window with the action of its last row filled in.
+
+    Raises:
+        WmzooError: it does not fit.
+    """
+    columns, first = window.columns, window.columns.width
+    if not (columns.predicted.all() and columns.mask.all()):
+        raise WmzooError(
+            "window: its environments differ in width; imagine the trajectories of one environment at a time."
+        )
+    wanted = [len(window), window.values.shape[2] - first]
+    if list(action.shape) != wanted:
+        raise WmzooError(f"actions: {list(action.shape)} for a step that needs {wanted}, one row for each trajectory.")
     values = window.values.clone()
-    values[:, -1, _action_columns(window, action.shape[1])] = action
+    values[:, -1, first:] = action
     return dataclasses.replace(window, values=values)
-
-
-def _action_columns(window: Window, count: int) -> slice:
-    columns: Columns = window.columns
-    start = columns.width
-    if not (columns.predicted.all() and columns.mask.all()) or columns.role.shape[1] - start != count:
-        expected = columns.role.shape[1] - start
-        raise ValueError(f"Expected [B, {expected}] actions for windows of one environment, got {count} columns.")
-    return slice(start, start + count)

@@ -155,6 +155,7 @@ class WorldModel(nn.Module):
         window: Window,
         horizon: int | None = None,
         ensemble: str = "mixture",
+        precision: str = "fp32",
         generator: torch.Generator | None = None,
     ) -> State:
         """Begin to imagine after a true history.
@@ -166,12 +167,14 @@ class WorldModel(nn.Module):
             ensemble: ``mixture`` goes on from what the elites say together; with ``trajectory`` each trajectory draws
                 an elite here and keeps it, with ``step`` it draws one at each step (TS-infinity and TS1 of Chua et
                 al. 2018, section 5).
-            generator: of the random numbers; torch's default if left out.
+            precision: of the backbone's matrix products: ``fp32``, or ``bf16``, which rounds and is faster where the
+                processor can multiply such numbers.
+            generator: of the random numbers, on the model's device; torch's default if left out.
 
         Raises:
-            WmzooError: ``ensemble`` is none of these.
+            WmzooError: ``ensemble`` or ``precision`` is none of these, or the window has no rows.
         """
-        return imagination.begin(self, window, horizon, ensemble, generator)
+        return imagination.begin(self, window, horizon, ensemble, precision, generator)
 
     @torch.no_grad()
     def step(
@@ -189,8 +192,8 @@ class WorldModel(nn.Module):
             The state after the step, and the distribution of its row.
 
         Raises:
-            ValueError: the actions do not fit, or the windows are of environments of different widths.
-            WmzooError: the prediction is not finite.
+            WmzooError: the actions do not fit, the windows are of environments of different widths, or the prediction
+                is not finite.
         """
         return imagination.step(self, state, action, sample, generator)
 
@@ -204,6 +207,7 @@ class WorldModel(nn.Module):
         *,
         trajectories: int | None = None,
         ensemble: str = "mixture",
+        precision: str = "fp32",
         clip: bool = False,
         ending: Ending | None = None,
         generator: torch.Generator | None = None,
@@ -219,16 +223,15 @@ class WorldModel(nn.Module):
             horizon: steps, at least 1.
             sample: draw each row instead of taking its expectation.
             trajectories: ``S``, if a policy is to imagine several from one history.
-            ensemble: which elites go on, see :meth:`initial`.
+            ensemble, precision: see :meth:`initial`.
             clip: keep imagined states and rewards inside of the training range. An official rollout does so anyway.
-            ending: says of states ``[S, m]`` that were arrived in which end the episode, such as
-                ``wmzoo.endings.find("hopper")`` or ``model.ending("hopper")``; nothing ends if left out.
-            generator: of the random numbers; torch's default if left out.
+            ending: says of states ``[b, m]`` that were arrived in which end the episode, ``[b]`` bool; of those
+                trajectories alone that still go on, and sometimes of some that do not. Nothing ends if left out.
+            generator: of the random numbers, on the model's device; torch's default if left out.
 
         Raises:
-            WmzooError: the numbers of histories, actions and trajectories do not go together, or a prediction is
-                not finite.
-            ValueError: the actions are not as wide as the environment's.
+            WmzooError: the numbers of histories, actions and trajectories do not go together, actions do not fit
+                the environment, or a prediction is not finite.
         """
         return imagination.rollout(
             self,
@@ -238,6 +241,7 @@ class WorldModel(nn.Module):
             trajectories=trajectories,
             sample=sample,
             ensemble=ensemble,
+            precision=precision,
             clip=clip,
             ending=ending,
             generator=generator,

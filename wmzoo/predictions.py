@@ -77,8 +77,8 @@ class HistogramPrediction(Prediction):
     def mean(self) -> Tensor:
         """Expectation over bin centres, ``[B, J]``."""
         bins = self.probs.shape[-1]
-        centres = (torch.arange(bins, device=self.probs.device) + 0.5) / bins
-        return self.low + (self.high - self.low) * (self.probs @ centres)
+        centres = (torch.arange(bins, device=self.probs.device) + 0.5) / bins  # no product, which autocast would round
+        return self.low + (self.high - self.low) * (self.probs * centres).sum(-1)
 
     def sample(self, samples: int, generator: torch.Generator | None = None) -> Tensor:
         """A bin by its probability, then a point inside it, ``[S, B, J]``."""
