@@ -182,18 +182,18 @@ def test_a_state_may_be_gone_on_from_more_than_once(backbone):
 def test_a_past_is_copied_only_for_who_comes_second():
     past = Past(Memory(4)).begin()
     ones = torch.ones(2, 1, 1, 3)
-    past.put(0, ones, ones)
+    past.put(0, ones, ones, None)
     root = past.behind(1).keep()
     first = root.begin()
     assert first.memory is root.memory
-    first.put(0, 2 * ones, 2 * ones)
+    first.put(0, 2 * ones, 2 * ones, None)
     first = first.behind(1).keep()
     second = root.begin()
     assert second.memory is not root.memory
-    keys, _ = second.put(0, 3 * ones, 3 * ones)
-    assert keys[0, :2, 0, 0].tolist() == [1, 3]
-    keys, _ = first.begin().put(0, 4 * ones, 4 * ones)
-    assert keys[0, :3, 0, 0].tolist() == [1, 2, 4]
+    keys, _, real = second.put(0, 3 * ones, 3 * ones, None)
+    assert keys[0, real[0], 0, 0].tolist() == [1, 3]
+    keys, _, real = first.begin().put(0, 4 * ones, 4 * ones, None)
+    assert keys[0, real[0], 0, 0].tolist() == [1, 2, 4]
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

@@ -2,7 +2,8 @@
 
 ``xformers``  memory-efficient attention, CUDA only; padding becomes a block-diagonal bias over packed rows.
 ``sdpa``      PyTorch's scaled-dot-product attention; the fastest in fp32 on a CPU.
-``matmul``    plain products and a softmax; the fastest in bf16 on a CPU, for the short sequences met here.
+``matmul``    plain products and a softmax; the fastest in bf16 on a CPU, for the short sequences met here, and for one
+              query behind a memory.
 ``einsum``    the reference that the others are tested against.
 """
 
@@ -21,12 +22,13 @@ from wmzoo.errors import WmzooError
 KERNELS = ("auto", "xformers", "sdpa", "matmul", "einsum")
 
 
-def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype) -> str:
+def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype, single: bool = False) -> str:
     """The kernel that will run: what was asked for, or the fastest known one for ``auto``.
 
     Args:
         kernel: one of ``KERNELS``.
         device, dtype: of the queries.
+        single: whether each sequence has one query alone, as when one row is read behind others.
 
     Raises:
         WmzooError: ``xformers`` was asked for on a device where it has no kernel.
@@ -38,8 +40,8 @@ def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype) -> str:
     if kernel != "auto":
         return kernel
     if device.type == "cuda":
-        return "xformers"
-    return "matmul" if dtype == torch.bfloat16 else "sdpa"
+        return "sdpa" if single else "xformers"  # packing would wait for the device at each step
+    return "matmul" if single or dtype == torch.bfloat16 else "sdpa"
 
 
 def attend(
@@ -70,7 +72,7 @@ def attend(
     Raises:
         WmzooError: the kernel does not run on this device.
     """
-    chosen = choose_kernel(kernel, q.device, q.dtype)
+    chosen = choose_kernel(kernel, q.device, q.dtype, single=q.shape[1] == 1)
     if keys is None:
         return _RUN[chosen](q, k, v, Visible(causal, None, False))
     seen = Visible(causal, keys, padding_last)

@@ -99,13 +99,13 @@ class Attention(nn.Module):
 
         Args:
             x: ``[N, L, D]`` new places.
-            put: takes their keys and values ``[N, L, H, d]`` and gives those of all places that they may see; None if
-                there are no others.
+            put: writes their keys and values ``[N, L, H, d]`` into a memory and gives those of all places that they
+                may see, and which of them are real (:meth:`wmzoo.memory.Past.put`); None if there are no others.
             causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
         """
         q, k, v = (rearrange(f(x), "n l (h d) -> n l h d", h=self.heads) for f in (self.query, self.key, self.value))
         if put is not None:
-            k, v = put(k, v)
+            k, v, keys = put(k, v, keys)
         seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
         mixed = rearrange(seen, "n l h d -> n l (h d)")
         return self.norm(x + self.drop(self.out(self.drop(mixed))))
