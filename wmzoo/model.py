@@ -288,7 +288,7 @@ class WorldModel(nn.Module):
         window = pad_columns(window, self.backbone.first.multiple)
         tokens, layout = self.tokenizer(window.values[:, -unread:], window.columns), self.layout(window)
         elites = zip(self.elites.tolist(), pasts, strict=True)
-        return [self.backbone.each(i).advance(tokens, layout, past)[1] for i, past in elites]
+        return [self.backbone.each(i).keep(tokens, layout, past) for i, past in elites]
 
     def next_row(
         self,
