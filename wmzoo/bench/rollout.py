@@ -92,6 +92,7 @@ class _Count:
         self.report, self.done = report, 0
 
     def add(self, steps: int, what: str) -> None:
+        """Tell the bar of more steps."""
         self.done += steps
         self.report(self.done, what)
 
