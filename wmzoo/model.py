@@ -319,9 +319,10 @@ class WorldModel(nn.Module):
         tokens = self.tokenizer(window.values[:, -1:] if pasts else window.values, window.columns)
         if self.autoregressive:
             drawn = partial(self._drawn, sample, generator)
+            known: Sequence[Past | None] = pasts or [None] * len(self.elites)
             rows = [
                 self._decode(i, tokens, window, truth, drawn, past)
-                for i, past in zip(self.elites.tolist(), pasts or [None] * len(self.elites), strict=True)
+                for i, past in zip(self.elites.tolist(), known, strict=True)
             ]
             raw, kept = torch.stack([row.raw for row in rows]), [row.kept for row in rows] if pasts else []
             prediction = self._prediction(raw, previous, columns, member)

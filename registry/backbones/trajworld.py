@@ -66,7 +66,8 @@ class TrajWorld(Backbone):
         past = past.begin()
         last = len(self.blocks) - 1
         x = self._hidden(tokens, layout, past, last)
-        self.blocks[last].temporal.write(rearrange(x, "b t m d -> (b m) t d"), past.putter(last))
+        block: Block = self.blocks[last]  # type: ignore[assignment]
+        block.temporal.write(rearrange(x, "b t m d -> (b m) t d"), past.putter(last))
         return past.behind(tokens.shape[1]).keep()
 
     def _blocks(self, tokens: Tensor, layout: Layout, past: Past | None) -> Tensor:

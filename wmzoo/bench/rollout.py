@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -164,7 +165,7 @@ def _single(model: WorldModel, variates: Variates, trajectories: int, precision:
     state = model.initial(first_row(_uniform(trajectories, STATES), variates), horizon, precision=precision)
     actions, taken = _uniform(trajectories, ACTIONS), []
     for h in range(horizon):
-        seconds, (state, _) = _Seconds.of(lambda state=state: model.step(state, actions))
+        seconds, (state, _) = _Seconds.of(partial(model.step, state, actions))
         if h >= horizon // 2:
             taken.append(seconds)
         count.add(1, f"{precision} steps")
