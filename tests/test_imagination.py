@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from systems import linear_episode, system_set, toy_recipe
+from systems import SMALL, linear_episode, system_set, toy_recipe
 
 import wmzoo
 from wmzoo.data.splits import merge_variates
@@ -31,8 +31,10 @@ def toy_variates():
 
 def toy_model(backbone="trajworld", steps=0, **changes):
     """A tiny model, perhaps trained for a few steps."""
-    recipe = check(Source(toy_recipe(backbone=backbone, **changes), {}))
-    model = wmzoo.build(recipe, toy_variates())
+    values = toy_recipe(backbone=backbone, **changes)
+    if backbone == "trajworld":
+        values["model"]["backbone"]["blocks"] = 2  # the last one is spared where nobody asks for a prediction
+    model = wmzoo.build(check(Source(values, {})), toy_variates())
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     rng = np.random.default_rng(0)
     for _ in range(steps):
@@ -153,7 +155,8 @@ def test_one_history_serves_many_trajectories(backbone):
     assert shared.values.shape == (7, 12, 4) and shared.states.shape == (7, 12, 3)
     assert not torch.allclose(shared.values[0], shared.values[1])
     by_policy = model.rollout(one, lambda states: states[:, :2] * 0, 12, trajectories=7)
-    assert by_policy.values.shape == (7, 12, 4) and by_policy.outside == pytest.approx(by_policy.outside)
+    assert by_policy.values.shape == (7, 12, 4)
+    torch.testing.assert_close(by_policy.values[0], by_policy.values[6])
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -221,8 +224,6 @@ def test_a_first_state_is_enough(backbone):
 
 def ensemble(backbone, **parts):
     """A model of three members that disagree."""
-    from systems import SMALL
-
     part = {"name": backbone, **SMALL[backbone], "members": 3, "elites": 3, **parts}
     values = toy_recipe(backbone=backbone)
     values["model"]["backbone"] = part
@@ -377,7 +378,7 @@ def test_wrong_inputs_get_a_sentence(backbone):
     wrong = {
         "imagine at least 1 step": lambda: model.rollout(window, actions, 0),
         "H at least 9": lambda: model.rollout(window, actions, 9),
-        "their number must divide it": lambda: model.rollout(window, actions_of(3, 5), 5),
+        "give one history, or as many": lambda: model.rollout(window, actions_of(3, 5), 5),
         "3 trajectories from 2 histories": lambda: model.rollout(window, torch.zeros_like, 5, trajectories=3),
         r"needs \[2, 2\]": lambda: model.rollout(window, torch.zeros(2, 5, 3), 5),
         r"it made \[2, 3\]; it must make a tensor of actions \[2, 2\]": lambda: model.rollout(

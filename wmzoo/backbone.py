@@ -119,6 +119,10 @@ class Backbone(nn.Module):
         """
         raise TypeError(f"{type(self).__name__} does not define advance.")
 
+    def keep(self, tokens: Tensor, layout: Layout, past: Past) -> Past:
+        """The past of all rows, where nobody asks for parameters; as :meth:`advance`, perhaps for less work."""
+        return self.advance(tokens, layout, past)[1]
+
     def penalty(self) -> Tensor:
         """A regulariser that the loss takes in: none."""
         return torch.zeros(())

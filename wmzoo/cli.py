@@ -121,7 +121,9 @@ def _bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser
     data = _add(parts, "data", _bench_data, "random windows a second, beside bare files")
     _settings(data, "settings, such as corpus=corpora/quickstart.h5")
     data.add_argument("--layouts", action="store_true", help="copy the corpus into other layouts and read those too")
-    for part in (data,):
+    rollout = _add(parts, "rollout", _bench_rollout, "seconds and memory of imagined steps at the paper's size")
+    _settings(rollout, "settings, such as backbone=tdm")
+    for part in (data, rollout):
         part.add_argument("--json", action="store_true", help="print JSON")
         _quiet(part)
 
@@ -285,6 +287,12 @@ def _bench_data(options: argparse.Namespace) -> None:
     from wmzoo.bench import data
 
     data.print_bench(data.bench(options.settings, options.layouts, options.quiet), options.json)
+
+
+def _bench_rollout(options: argparse.Namespace) -> None:
+    from wmzoo.bench import rollout
+
+    rollout.print_bench(rollout.bench(options.settings, options.quiet), options.json)
 
 
 def _data_collect(options: argparse.Namespace) -> None:

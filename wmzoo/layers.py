@@ -51,6 +51,7 @@ class TransformerConfig(BackboneConfig):
             )
 
 
+PART = 1024  # rows of a hidden layer that are computed at once without gradients
 OFFICIAL = {"count_padding": True, "padding_last": True}
 
 
@@ -103,12 +104,19 @@ class Attention(nn.Module):
                 may see, and which of them are real (:meth:`wmzoo.memory.Past.put`); None if there are no others.
             causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
         """
-        q, k, v = (rearrange(f(x), "n l (h d) -> n l h d", h=self.heads) for f in (self.query, self.key, self.value))
+        q, k, v = (self._heads(f(x)) for f in (self.query, self.key, self.value))
         if put is not None:
             k, v, keys = put(k, v, keys)
         seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
         mixed = rearrange(seen, "n l h d -> n l (h d)")
         return self.norm(x + self.drop(self.out(self.drop(mixed))))
+
+    def write(self, x: Tensor, put: Put) -> None:
+        """Keep the keys and values of new places ``[N, L, D]``, and do nothing else."""
+        put(self._heads(self.key(x)), self._heads(self.value(x)), None)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return rearrange(x, "n l (h d) -> n l h d", h=self.heads)
 
 
 class FeedForward(nn.Module):
@@ -127,8 +135,11 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., D]`` to ``[..., D]``."""
-        hidden = nn.functional.gelu(self.up(x), approximate="tanh")
-        return self.norm(x + self.drop(self.down(hidden)))
+        # Without gradients nobody needs the hidden layer of all rows at once; a part of it stays in the cache.
+        parts = [x] if torch.is_grad_enabled() else x.flatten(0, -2).split(PART)
+        out = [self.down(nn.functional.gelu(self.up(part), approximate="tanh")) for part in parts]
+        whole = out[0] if len(out) == 1 else torch.cat(out)
+        return self.norm(x + self.drop(whole.view_as(x)))
 
 
 def dense(inputs: int, outputs: int) -> nn.Linear:

@@ -216,13 +216,13 @@ class WorldModel(nn.Module):
 
         Args:
             window: ``[B, T, M]`` true history of one environment, physical units, or a first state alone
-                (:func:`wmzoo.trajectories.first_row`); its last action is replaced. ``B`` divides ``S``:
-                each history is read once and shared by ``S / B`` trajectories one after another.
+                (:func:`wmzoo.trajectories.first_row`); its last action is replaced. ``B`` is ``S``, or 1: that
+                history is read once and shared.
             actions: ``[S, H, n]`` with ``H >= horizon``, the first one taken in the window's last row; or a policy
                 from states ``[S, m]`` to actions ``[S, n]``, which is shown all trajectories at every step.
             horizon: steps, at least 1.
             sample: draw each row instead of taking its expectation.
-            trajectories: ``S``, if a policy is to imagine several from each history.
+            trajectories: ``S``, if a policy is to imagine several from one history.
             ensemble, precision: see :meth:`initial`.
             clip: keep imagined states and rewards inside of the training range. An official rollout does so anyway.
             ending: says of states ``[b, m]`` that were arrived in which end the episode, ``[b]`` bool; of those
@@ -288,7 +288,7 @@ class WorldModel(nn.Module):
         window = pad_columns(window, self.backbone.first.multiple)
         tokens, layout = self.tokenizer(window.values[:, -unread:], window.columns), self.layout(window)
         elites = zip(self.elites.tolist(), pasts, strict=True)
-        return [self.backbone.each(i).advance(tokens, layout, past)[1] for i, past in elites]
+        return [self.backbone.each(i).keep(tokens, layout, past) for i, past in elites]
 
     def next_row(
         self,
@@ -319,9 +319,10 @@ class WorldModel(nn.Module):
         tokens = self.tokenizer(window.values[:, -1:] if pasts else window.values, window.columns)
         if self.autoregressive:
             drawn = partial(self._drawn, sample, generator)
+            known: Sequence[Past | None] = pasts or [None] * len(self.elites)
             rows = [
                 self._decode(i, tokens, window, truth, drawn, past)
-                for i, past in zip(self.elites.tolist(), pasts or [None] * len(self.elites), strict=True)
+                for i, past in zip(self.elites.tolist(), known, strict=True)
             ]
             raw, kept = torch.stack([row.raw for row in rows]), [row.kept for row in rows] if pasts else []
             prediction = self._prediction(raw, previous, columns, member)

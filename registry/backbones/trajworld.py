@@ -61,11 +61,24 @@ class TrajWorld(Backbone):
         past = past.begin()
         return self._blocks(tokens, layout, past), past.behind(tokens.shape[1]).keep()
 
+    def keep(self, tokens: Tensor, layout: Layout, past: Past) -> Past:
+        """Read on; of the last block, keys and values are all that is needed."""
+        past = past.begin()
+        last = len(self.blocks) - 1
+        x = self._hidden(tokens, layout, past, last)
+        block: Block = self.blocks[last]  # type: ignore[assignment]
+        block.temporal.write(rearrange(x, "b t m d -> (b m) t d"), past.putter(last))
+        return past.behind(tokens.shape[1]).keep()
+
     def _blocks(self, tokens: Tensor, layout: Layout, past: Past | None) -> Tensor:
+        return self.head(self._hidden(tokens, layout, past, len(self.blocks)))
+
+    def _hidden(self, tokens: Tensor, layout: Layout, past: Past | None, blocks: int) -> Tensor:
+        """``[B, t, M, D]`` what the first blocks make of the last rows."""
         x = self.embed(tokens, layout.role, layout.positions(self.count_padding)[:, -tokens.shape[1] :])
-        for i, block in enumerate(self.blocks):
-            x = block(x, layout, None if past is None else past.putter(i))  # [B, t, M, D]
-        return self.head(x)
+        for i in range(blocks):
+            x = self.blocks[i](x, layout, None if past is None else past.putter(i))
+        return x
 
 
 class Block(nn.Module):

@@ -24,9 +24,6 @@ from wmzoo.errors import WmzooError
 from wmzoo.progress import bar, console
 from wmzoo.recipe import setting, settings_of
 
-Read = Callable[[int, int, int], np.ndarray]
-"""Rows from one to before another of the set of a number, ``[T, M]``."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -137,19 +134,19 @@ def _ways(
     sets = [plain[f"sets/{item.key}/data"] for item in items]
     found = [
         Way("wmzoo, whole batches", corpus.path, lambda batch: loader[batch]),
-        _bare("memory map, bare", corpus.path, sampler, lambda s, a, b: np.array(items[s].data[a:b])),
-        _bare("HDF5, bare", corpus.path, sampler, lambda s, a, b: sets[s][a:b]),
+        _bare("memory map, bare", corpus.path, sampler, [item.data for item in items]),
+        _bare("HDF5, bare", corpus.path, sampler, sets),
     ]
     return found + (_layouts(corpus, sampler, folder, files, quiet) if layouts else [])
 
 
-def _bare(name: str, file: Path, sampler: Sampler, read: Read) -> Way:
+def _bare(name: str, file: Path, sampler: Sampler, sets: Sequence[Any]) -> Way:
     """The windows of a batch one by one; the draw is ours in all ways."""
 
     def windows(batch: int) -> list[np.ndarray]:
         source, ends = sampler.draw(batch)
         return [
-            read(s, max(end + 1 - sampler.length, 0), end + 1)
+            np.array(sets[s][max(end + 1 - sampler.length, 0) : end + 1])
             for s, end in zip(source.tolist(), ends.tolist(), strict=True)
         ]
 
@@ -174,7 +171,7 @@ def _layouts(corpus: Corpus, sampler: Sampler, folder: Path, files: contextlib.E
             # HDF5's own cache would hold all of a small corpus and nothing of a large one.
             file = files.enter_context(h5py.File(path, "r", rdcc_nbytes=0))
             sets = [file[str(s)] for s in range(len(corpus.sets))]
-            found.append(_bare(name, path, sampler, lambda s, a, b, sets=sets: sets[s][a:b]))
+            found.append(_bare(name, path, sampler, sets))
             report(number + 1, name)
     return found
 
