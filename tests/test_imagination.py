@@ -378,8 +378,8 @@ def test_wrong_inputs_get_a_sentence(backbone):
     wrong = {
         "imagine at least 1 step": lambda: model.rollout(window, actions, 0),
         "H at least 9": lambda: model.rollout(window, actions, 9),
-        "give one history, or as many": lambda: model.rollout(window, actions_of(3, 5), 5),
-        "3 trajectories from 2 histories": lambda: model.rollout(window, torch.zeros_like, 5, trajectories=3),
+        "their number must divide it": lambda: model.rollout(window, actions_of(3, 5), 5),
+        "3 trajectories for 2 histories": lambda: model.rollout(window, torch.zeros_like, 5, trajectories=3),
         r"needs \[2, 2\]": lambda: model.rollout(window, torch.zeros(2, 5, 3), 5),
         r"it made \[2, 3\]; it must make a tensor of actions \[2, 2\]": lambda: model.rollout(
             window, torch.zeros_like, 5
@@ -413,3 +413,12 @@ def test_a_diverging_model_is_told():
     model.backbone.first.out.weight.data *= 1e30
     with pytest.raises(WmzooError, match="beyond what numbers hold|not finite"):
         model.rollout(history(4), actions_of(2, 30), 30)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_several_histories_serve_several_trajectories_each(backbone):
+    model, two, actions = toy_model(backbone), history(4), actions_of(6, 9)
+    shared = model.rollout(two, actions, 9)
+    repeated = model.rollout(two.index(torch.tensor([0, 0, 0, 1, 1, 1])), actions, 9)
+    torch.testing.assert_close(shared.values, repeated.values, rtol=1e-5, atol=1e-5)
+    assert shared.outside == pytest.approx(repeated.outside)

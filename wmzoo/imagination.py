@@ -16,7 +16,6 @@ a memory that is dropped every so many steps and filled afresh from the last row
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,16 +26,11 @@ from wmzoo.binning import share_outside
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
-from wmzoo.trajectories import REWARD, Columns, Window
+from wmzoo.terminations import Ending, Policy
+from wmzoo.trajectories import REWARD, Window
 
 if TYPE_CHECKING:
     from wmzoo.model import WorldModel
-
-Policy = Callable[[Tensor], Tensor]
-"""From the last states ``[S, m]`` to actions ``[S, n]``, physical units."""
-
-Ending = Callable[[Tensor], Tensor]
-"""From the states ``[S, m]`` that were arrived in to whether the episode terminates there, ``[S]`` bool."""
 
 ENSEMBLES = ("mixture", "trajectory", "step")
 PRECISIONS = ("fp32", "bf16")
@@ -278,8 +272,9 @@ def rollout(
     """See :meth:`wmzoo.model.WorldModel.rollout`."""
     count = _count(window, actions, horizon, trajectories)
     state = begin(model, window, horizon, ensemble, precision, generator)
-    if count != len(window):  # one history, read once
-        state = assign(model, state.take(torch.zeros(count, dtype=torch.long, device=window.values.device)), generator)
+    if count != len(window):  # each history is read once
+        own = torch.arange(len(window), device=window.values.device).repeat_interleave(count // len(window))
+        state = assign(model, state.take(own), generator)
     log = _Log(state, horizon)
     for h in range(horizon):
         action = actions[:, h] if isinstance(actions, Tensor) else _acted(actions, log.states, state.window)
@@ -289,7 +284,7 @@ def rollout(
         state = log.add(h, action, predicted, _counted(model, state), state, ending)
         if not len(log.going):
             break
-    return log.finished(window.columns)
+    return log.finished()
 
 
 def _acted(policy: Policy, states: Tensor, window: Window) -> Tensor:
@@ -330,13 +325,10 @@ def _count(window: Window, actions: Tensor | Policy, horizon: int, trajectories:
     given = len(actions) if isinstance(actions, Tensor) else trajectories or len(window)
     if isinstance(actions, Tensor) and (actions.ndim != 3 or actions.shape[1] < horizon):
         raise WmzooError(f"rollout: actions are {list(actions.shape)}; give [S, H, n] with H at least {horizon}.")
-    if given != (trajectories or given) or len(window) not in (1, given):
-        told = "" if trajectories is None else f" and trajectories={trajectories}"
-        raise WmzooError(
-            f"rollout: {given} action sequences{told} for {len(window)} histories; give one history, or as many."
-            if isinstance(actions, Tensor)
-            else f"rollout: {given} trajectories from {len(window)} histories; give one history, or as many."
-        )
+    if given != (trajectories or given) or given % len(window):
+        asked = f"{given} action sequences" if isinstance(actions, Tensor) else f"{given} trajectories"
+        told = "" if trajectories in (None, given) else f" and trajectories={trajectories}"
+        raise WmzooError(f"rollout: {asked}{told} for {len(window)} histories; their number must divide it.")
     return given
 
 
@@ -351,6 +343,7 @@ class _Log:
     def __init__(self, state: State, horizon: int):
         values, columns = state.window.values, state.window.columns
         count, width = len(values), columns.width
+        self.columns = columns.take(slice(width))
         self.states = values[:, -1, : width - 1].clone()
         self.predicted, self.values = (values.new_zeros(count, horizon, width) for _ in range(2))
         self.actions = values.new_zeros(count, horizon, values.shape[2] - width)
@@ -376,20 +369,19 @@ class _Log:
         self.going = self.going[alive]
         return state.take(alive.nonzero()[:, 0])
 
-    def finished(self, columns: Columns) -> Rollout:
+    def finished(self) -> Rollout:
         """All of it; trajectories that ended stay in their last state."""
         horizon = self.values.shape[1]
         valid = taken(self.lengths, horizon)
         last = torch.minimum(torch.arange(horizon, device=valid.device), self.lengths[:, None] - 1)
         values = self.values.gather(1, last[..., None].expand_as(self.values))
         values[..., -1] = values[..., -1] * valid
-        columns = columns.take(slice(columns.width))
         return Rollout(
             values=values,
             actions=self.actions * valid[..., None],
             lengths=self.lengths,
             terminated=self.terminated,
-            outside=float(share_outside(self.predicted, valid, columns, margin=0.0)),
+            outside=float(share_outside(self.predicted, valid, self.columns, margin=0.0)),
         )
 
 

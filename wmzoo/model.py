@@ -216,13 +216,13 @@ class WorldModel(nn.Module):
 
         Args:
             window: ``[B, T, M]`` true history of one environment, physical units, or a first state alone
-                (:func:`wmzoo.trajectories.first_row`); its last action is replaced. ``B`` is ``S``, or 1: that
-                history is read once and shared.
+                (:func:`wmzoo.trajectories.first_row`); its last action is replaced. ``B`` divides ``S``:
+                each history is read once and shared by ``S / B`` trajectories one after another.
             actions: ``[S, H, n]`` with ``H >= horizon``, the first one taken in the window's last row; or a policy
                 from states ``[S, m]`` to actions ``[S, n]``, which is shown all trajectories at every step.
             horizon: steps, at least 1.
             sample: draw each row instead of taking its expectation.
-            trajectories: ``S``, if a policy is to imagine several from one history.
+            trajectories: ``S``, if a policy is to imagine several from each history.
             ensemble, precision: see :meth:`initial`.
             clip: keep imagined states and rewards inside of the training range. An official rollout does so anyway.
             ending: says of states ``[b, m]`` that were arrived in which end the episode, ``[b]`` bool; of those
