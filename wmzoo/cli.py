@@ -67,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="go on after the last checkpoint")
     _quiet(train)
 
+    grid = _add(commands, "grid", _grid, "train, evaluate and compare all cells of a grid; goes on where it stopped")
+    _recipe_arguments(grid)
     _result_commands(commands)
     _exchange_commands(commands)
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
@@ -269,6 +271,12 @@ def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
 
     report.print_comparison(options.experiment, options.uri, options.protocol, options.to, options.mixed)
+
+
+def _grid(options: argparse.Namespace) -> None:
+    from wmzoo import gridrun
+
+    gridrun.run(options.recipe, options.settings)
 
 
 def _ui(options: argparse.Namespace) -> None:
