@@ -228,8 +228,6 @@ def _starts(
 def _given(starts: np.ndarray | Tensor | Window, variates: Variates) -> Starts:
     """Draws from states ``[N, m]`` or a window ``[N, T, M]``."""
     window = _window(starts, variates)
-    if not len(window):
-        raise WmzooError("starts: there are none; give at least one.")
     if not window.values.isfinite().all():
         raise WmzooError("starts: they hold NaN or infinite values; leave those out.")
     return lambda rng, count: window.index(torch.from_numpy(rng.integers(len(window), size=count)))
@@ -242,11 +240,11 @@ def _window(starts: np.ndarray | Tensor | Window, variates: Variates) -> Window:
             return window_of(starts.values.cpu(), variates, starts.valid.cpu())
         states = torch.as_tensor(starts, dtype=torch.float32).cpu()
         return window_of(torch.nn.functional.pad(states, (0, variates.actions + 1)).unsqueeze(1), variates)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         columns = len(variates.names)
         raise WmzooError(
             f"starts: they are not of this environment; give states [N, {variates.states - variates.terminated}] or a "
-            f"window [N, T, {columns}]."
+            f"window [N, T, {columns}], N being at least 1."
         ) from error
 
 
