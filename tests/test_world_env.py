@@ -454,6 +454,12 @@ def test_a_run_is_opened_by_its_folder(corpus, folder):
         np.testing.assert_array_equal(env.reset(seed=0)[0], recorded_env(num_envs=2).reset(seed=0)[0])
 
 
+def wide_window():
+    """Of an environment with one state more."""
+    item = system_set(linear_episode, states=4)
+    return window_of(item.data[None, :3], merge_variates([(item, np.arange(20))]))
+
+
 WRONG = {
     "no such run": (dict(run="nowhere"), "nowhere: no run and no checkpoint"),
     "unknown environment": (dict(variates="toi"), 'variates: trajworld knows no "toi". Did you mean "toy"'),
@@ -461,9 +467,12 @@ WRONG = {
     "no copies": (dict(num_envs=0), "num_envs: is 0; it must be at least 1"),
     "states of another width": (dict(starts=np.zeros((4, 5))), r"starts: .*give states \[N, 3\]"),
     "one state": (dict(starts=np.zeros(3)), r"starts: .*give states \[N, 3\]"),
+    "a window of another width": (dict(starts=wide_window()), r"starts: .*or a window \[N, T, 6\]"),
+    "a window without rows": (dict(starts=np.zeros((0, 0, 6))), "starts: .*N being at least 1"),
     "no states": (dict(starts=np.zeros((0, 3))), "starts: .*N being at least 1"),
     "states that are no numbers": (dict(starts=np.full((4, 3), np.nan)), "starts: .*NaN"),
     "no rule": (dict(ending="auto"), 'terminations: "toy" has no rule'),
+    "no rule of other columns": (dict(ending="auto", variates=toy_variates()), '"given variates" has no rule'),
     "misspelled ending": (dict(ending="nevr"), 'Did you mean "never"'),
     "no corpus": (dict(starts=None), "starts: toy.h5: no such corpus.* Or give starts"),
     "other columns": (dict(starts=None, variates=toy_variates()), "was not trained on these variates; give starts"),

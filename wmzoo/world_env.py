@@ -1,8 +1,8 @@
 """A world model as a Gymnasium vector environment: all of its sub-environments are imagined at once, in one batch.
 
 The sub-environments end at different times, but their memories stand at one place (:mod:`wmzoo.imagination`), so one
-that begins anew is given as many rows of its new history as the others' windows have. It then sees no fewer rows than
-any imagined trajectory does, and those that go on notice nothing.
+that begins anew is given as many rows of its new history as the others' windows have just then, as far as it has them:
+never fewer than a long trajectory sees. Those that go on notice nothing.
 """
 
 from __future__ import annotations
@@ -215,7 +215,7 @@ def _ending(environment: str, model: WorldModel, variates: Variates, how: str | 
         return how
     if environment:
         return ending_of(model, environment, how)
-    return ending_of(variates, environment, how)
+    return ending_of(variates, "given variates", how)
 
 
 def _starts(
