@@ -11,14 +11,16 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from wmzoo.checkpoint import load
     from wmzoo.model import WorldModel, build
+    from wmzoo.world_env import WorldModelEnv
 
 _HOMES = {
     "build": ("wmzoo.model", "build"),
     "load": ("wmzoo.checkpoint", "load"),
     "WorldModel": ("wmzoo.model", "WorldModel"),
+    "WorldModelEnv": ("wmzoo.world_env", "WorldModelEnv"),
 }
 
-__all__ = ["WorldModel", "build", "load"]
+__all__ = ["WorldModel", "WorldModelEnv", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:

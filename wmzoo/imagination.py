@@ -75,6 +75,29 @@ class State:
             member=None if self.member is None else self.member[rows],
         )
 
+    def overwrite(self, rows: Tensor, other: State) -> State:
+        """The trajectories ``rows`` ``[R]`` replaced by those of another state that stands at the same place.
+
+        Memories are written over in place: this state, and any before it, must not be gone on from.
+        """
+        batch, window, new = len(self.window), self.window, other.window
+        values, valid = window.values.clone(), window.valid.clone()
+        values[rows], valid[rows] = new.values, new.valid
+        row, member = self.row, self.member
+        if row is not None:
+            row = row.index_copy(0, rows, new.values[:, -1, : row.shape[1]])
+        if member is not None and other.member is not None:
+            member = member.index_copy(0, rows, other.member)
+        dense = window.dense and new.dense
+        return dataclasses.replace(
+            self,
+            window=Window(values=values, valid=valid, columns=window.columns, dense=dense),
+            row=row,
+            pasts=[own.overwrite(rows, one, batch) for own, one in zip(self.pasts, other.pasts, strict=True)],
+            heirs=[own.overwrite(rows, one, batch) for own, one in zip(self.heirs, other.heirs, strict=True)],
+            member=member,
+        )
+
     def clipped(self) -> State:
         """The same with the last row inside of the training range."""
         last = _clipped(last_rows(self.window, 1)).values
@@ -164,6 +187,31 @@ def begin(
 def assign(model: WorldModel, state: State, generator: torch.Generator | None) -> State:
     """The state with a member drawn anew for each trajectory that is to keep one."""
     return dataclasses.replace(state, member=_member(model, state, "trajectory", generator))
+
+
+@torch.no_grad()
+def restart(
+    model: WorldModel, state: State, rows: Tensor, window: Window, generator: torch.Generator | None = None
+) -> State:
+    """Begin some of the trajectories anew after other histories, while the rest go on.
+
+    All trajectories of a state stand at the same place in their windows, so of the new histories as many rows are read
+    as the state's window has; shorter ones are padded at the left. Memories are written over in place: the state given,
+    and any before it, must not be gone on from.
+
+    Args:
+        model: that imagines.
+        state: where all trajectories stand.
+        rows: ``[R]`` those to begin anew, int64.
+        window: ``[R, T, M]`` their histories, as of :meth:`wmzoo.model.WorldModel.initial`.
+        generator: draws the members that trajectories keep.
+    """
+    window = last_rows(window, model.lookback if model.official else model.context)
+    window = _padded(window, state.window.values.shape[1])
+    fresh = dataclasses.replace(state, window=window, row=None, pasts=[], heirs=[], member=None)
+    with _products(state):
+        fresh = assign(model, _opened(model, fresh), generator)
+    return state.overwrite(rows, fresh)
 
 
 def step(
@@ -281,7 +329,7 @@ def rollout(
         state, _ = step(model, state, action[log.going], sample, generator)
         predicted, state = state.row, state.clipped() if clip else state
         assert predicted is not None
-        state = log.add(h, action, predicted, _counted(model, state), state, ending)
+        state = log.add(h, action, predicted, counted(model, state), state, ending)
         if not len(log.going):
             break
     return log.finished()
@@ -305,7 +353,7 @@ def _acted(policy: Policy, states: Tensor, window: Window) -> Tensor:
     return action
 
 
-def _ended(ending: Ending, states: Tensor) -> Tensor:
+def ended(ending: Ending, states: Tensor) -> Tensor:
     """``[b]`` bool, which episodes end in these states ``[b, m]``.
 
     Raises:
@@ -361,7 +409,7 @@ class _Log:
         self.states[self.going[alive]] = values[alive, :-1]
         if ending is None:
             return state
-        over = self.going[alive & _ended(ending, values[:, :-1])]
+        over = self.going[alive & ended(ending, values[:, :-1])]
         self.terminated[over], self.lengths[over] = True, h + 1
         alive = ~self.terminated[self.going]
         if int(alive.sum()) > CROWDED * len(alive):
@@ -385,7 +433,7 @@ class _Log:
         )
 
 
-def _counted(model: WorldModel, state: State) -> Tensor:
+def counted(model: WorldModel, state: State) -> Tensor:
     """``[B, J]`` what a rollout reports of the last row: an official one counts rewards of the training range alone."""
     window, width = last_rows(state.window, 1), state.window.columns.width
     if model.official:

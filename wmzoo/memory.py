@@ -88,6 +88,19 @@ class Past:
         """The past of chosen trajectories ``[S]`` of the ``batch``, each perhaps more than once."""
         return self._copy(lambda kept: kept.unflatten(1, (batch, -1))[:, rows].flatten(1, 2))
 
+    def overwrite(self, rows: Tensor, other: Past, batch: int) -> Past:
+        """The same past with the trajectories ``rows`` ``[R]`` of the ``batch`` replaced by those of another one.
+
+        It is written over in place, so whoever branched off before must not go on; the other is as long.
+        """
+        past = self.begin()
+        for layer, buffer in past.memory.buffers.items():
+            if self.length:
+                theirs = other.memory.buffers[layer].unflatten(1, (len(rows), -1))
+                mine = buffer.unflatten(1, (batch, -1))
+                mine[:, rows, :, :, : self.length] = theirs[:, :, :, :, : self.length]
+        return past.keep()
+
     def _copy(self, change: Callable[[Tensor], Tensor]) -> Past:
         made = Memory(self.memory.places)
         for layer, buffer in self.memory.buffers.items():

@@ -71,15 +71,13 @@ def prepare(recipe: Recipe) -> RunData:
     Raises:
         WmzooError: the corpus or a set is missing, damaged or too small, or holds NaN or infinite values.
     """
-    corpus = open_corpus(recipe.data.corpus)
     chosen, settings = recipe.data, recipe.data.split
-    items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
-    items = [with_terminated(item) for item in items] if chosen.terminated else items
+    corpus, items = open_sets(recipe)
     if chosen.mixture:
         check_mixture(corpus, items, chosen.mixture)
     if not settings.validation:
         raise WmzooError("data.split.validation: checkpoints are chosen by validation; give it a share above 0.")
-    parts = [_split(item, recipe) for item in items]
+    parts = [split_set(item, recipe) for item in items]
     named: dict[str, list[tuple[TrajectorySet, np.ndarray]]] = {}
     for item, part in zip(items, parts, strict=True):
         named.setdefault(item.environment, []).append((item, part.train))
@@ -92,7 +90,18 @@ def prepare(recipe: Recipe) -> RunData:
     )
 
 
-def _split(item: TrajectorySet, recipe: Recipe) -> Split:
+def open_sets(recipe: Recipe) -> tuple[Corpus, list[TrajectorySet]]:
+    """A recipe's corpus, and its sets that the recipe trains on.
+
+    Raises:
+        WmzooError: the corpus or a set is missing or damaged.
+    """
+    corpus, chosen = open_corpus(recipe.data.corpus), recipe.data
+    items = choose_sets(corpus, chosen.environments, chosen.exclude, chosen.components, PLACES)
+    return corpus, [with_terminated(item) for item in items] if chosen.terminated else items
+
+
+def split_set(item: TrajectorySet, recipe: Recipe) -> Split:
     """The split of a set, with the share of its training episodes that is asked for."""
     settings = recipe.data.split
     whole = split(item, seed=settings.seed, validation=settings.validation, test=settings.test)
