@@ -62,7 +62,7 @@ class Config:
     episodes: int = setting(100, "played in the real simulator for each policy's true value", low=2)
     ending: str = setting(AUTO, "when imagined episodes terminate: as learned, else by the rule", choices=CHOICES)
     clip: bool = setting(False, "clip imagined states and rewards to the training range; official models do anyway")
-    fitted_q: int = setting(10_000, "steps of fitted Q evaluation; 0 leaves it out", unit="steps", low=0)
+    fitted_q: int = setting(5_000, "steps of fitted Q evaluation; 0 leaves it out", unit="steps", low=0)
     batch_size: int = setting(512, "rollouts at once", symbol="S", low=1)
 
 

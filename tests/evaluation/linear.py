@@ -18,9 +18,9 @@ from wmzoo.data.store import EPISODE, Corpus, make_set, open_corpus, write_corpu
 from wmzoo.imagination import Rollout
 from wmzoo.trajectories import Episode, episode_rows
 
-NAME, STEPS, START = "linear", 60, 0.2
+NAME, STEPS, START = "linear", 60, 1.0
 A, B = np.array([[1.0, 0.1], [0.0, 0.95]]), np.array([[0.01], [0.2]])
-Q, R = np.diag([1.0, 0.1]), np.array([[0.05]])
+Q, R = np.diag([1.0, 0.1]), np.array([[4.0]])
 
 
 class System(gymnasium.Env):

@@ -16,11 +16,13 @@ SETTINGS = [
     "ending=never",
     "episodes=4",
     "candidates=64",
-    "horizon=12",
+    "horizon=25",
     "gamma=1.0",
     "planner=cem",
     "proposal=gain 0.3",
 ]
+
+THOROUGH = ["planner={name: cem, rounds: 10, std: 0.3}", "candidates=128"]
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def optimum(seed: int = 0, episodes: int = 4) -> float:
 
 
 def test_the_optimum_is_nearly_reached_and_a_broken_model_is_seen(system):
-    result, model = controlled(system)
+    result, model = controlled(system, *THOROUGH)
     rows = result["boards"][linear.NAME]["rows"]
     best, found = optimum(), rows["model"]["metrics"]["return"]["value"]
     assert best >= found >= best / 0.95
@@ -55,7 +57,7 @@ def test_the_optimum_is_nearly_reached_and_a_broken_model_is_seen(system):
     assert rows["random actions"]["metrics"]["return"]["value"] < 5 * best
     assert rows["model"]["metrics"]["steps"]["value"] == linear.STEPS
     assert max(model.asked) == model.context and min(model.asked) == 1, "imagination starts from the real history"
-    broken, _ = controlled(system, broken=True)
+    broken, _ = controlled(system, *THOROUGH, broken=True)
     assert broken["boards"][linear.NAME]["rows"]["model"]["metrics"]["return"]["value"] < 3 * best
 
 
@@ -66,11 +68,9 @@ def test_without_history_only_the_present_state_is_imagined_from(system):
 
 @pytest.mark.parametrize("planner", ["proposal", "random_shooting", "cem", "mppi"])
 def test_every_planner_is_better_than_chance(system, planner):
-    result, _ = controlled(system, f"planner={planner}", "candidates=32", "steps=30")
+    result, _ = controlled(system, f"planner={planner}", "candidates=128", "horizon=5", "steps=30")
     rows = result["boards"][linear.NAME]["rows"]
     assert rows["model"]["metrics"]["return"]["value"] > rows["random actions"]["metrics"]["return"]["value"]
-    if planner == "proposal":
-        assert rows["model"]["metrics"]["return"]["value"] > rows["proposal policy"]["metrics"]["return"]["value"]
 
 
 def test_the_same_seed_gives_the_same_returns_and_another_does_not(system):
@@ -103,9 +103,7 @@ def test_the_ceiling_is_the_planner_on_the_true_simulator(workdir):
 
 
 def test_papers_settings_are_the_presets():
-    choices = {
-        name: mpc._planner(mpc.Config().planner, name).config.noise for name in ("hopper", "walker2d", "halfcheetah")
-    }
+    choices = {name: mpc._planner(mpc.Config().planner, name).noise for name in ("hopper", "walker2d", "halfcheetah")}
     assert choices == {"hopper": 0.05, "walker2d": 0.2, "halfcheetah": 0.025}
     assert (mpc.HORIZONS["hopper"], mpc.HORIZON, mpc.Config().candidates) == (50, 25, 128)
 

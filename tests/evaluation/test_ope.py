@@ -82,7 +82,8 @@ def test_starts_are_spread_over_the_training_episodes(system):
     assert "5 first states" in board["about"]
 
 
-def test_fitted_q_learns_the_values_of_a_linear_system():
+def test_fitted_q_learns_the_values_of_a_linear_system(monkeypatch):
+    monkeypatch.setattr(linear, "R", np.array([[0.05]]))
     rng = np.random.default_rng(0)
     states, actions = rng.uniform(-1, 1, (4000, 2)), rng.uniform(-1, 1, (4000, 1))
     data = baselines.Behaviour(
