@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import signal
-import traceback
 from pathlib import Path
 
 import h5py
@@ -73,20 +71,6 @@ def edited(path):
         sets = [group["data"].id for levels in file["sets"].values() for group in levels.values()]
         rows = [(data.get_offset(), data.get_storage_size()) for data in sets]
     seal(path, rows)
-
-
-def elsewhere(function) -> None:
-    """Call a function in a copy of this process: HDF5's memory is spoilt once a write has failed."""
-    child = os.fork()
-    if not child:
-        failed = 1
-        try:
-            function()
-            failed = 0
-        finally:
-            traceback.print_exc()
-            os._exit(failed)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 @contextlib.contextmanager
