@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,20 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def require_room(path: Path, size: int) -> None:
+    """Make sure that a file can grow by so many bytes, for writers that a failing write would crash.
+
+    Raises:
+        OSError: the disk or the largest size of a file leaves no room.
+    """
+    room = shutil.disk_usage(path.parent).free
+    largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if largest != resource.RLIM_INFINITY:
+        room = min(room, largest - (path.stat().st_size if path.exists() else 0))
+    if room < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 
 from wmzoo.data import sources
 from wmzoo.data.growing import Growing
+from wmzoo.data.isolation import isolated
 from wmzoo.data.recordings import Recording, Skipped, fault
 from wmzoo.data.store import TrajectorySet, corpus_path, digest, open_corpus, write_corpus
 from wmzoo.errors import WmzooError
@@ -136,7 +137,8 @@ def _recordings(reader: ModuleType, path: Path, config: Config) -> Iterator[Reco
     """The usable episodes of a file; a file that breaks off is left out from there on, with the reason."""
     index, changes = 0, {name: value for name, value in vars(config).items() if value}
     try:
-        for item in reader.read(path):
+        # Where a library reads the file, a damaged one may take the process with it.
+        for item in isolated(reader.read, path) if getattr(reader, "FOREIGN", False) else reader.read(path):
             if isinstance(item, Recording):
                 item = dataclasses.replace(item, **changes)
                 reason = fault(item)

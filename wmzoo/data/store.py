@@ -27,9 +27,11 @@ import numpy as np
 from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.statistics import STATISTICS, measure
 from wmzoo.errors import WmzooError
-from wmzoo.files import read_json, replacing
+from wmzoo.files import read_json, replacing, require_room
 
 FORMAT, VERSION = "wmzoo-corpus", 3
+SPARE = 1 << 20
+"""Bytes of room to ask for beyond the rows: a write that fails spoils HDF5's memory, and with it this process."""
 EPISODE = np.dtype([("return", "<f4"), ("terminated", "?"), ("truncated", "?"), ("behaviour", "<i2"), ("seed", "<i8")])
 
 
@@ -194,18 +196,20 @@ def write_corpus(path: Path, sets: Iterable[TrajectorySet], about: dict[str, Any
         WmzooError: the folder cannot be written, or the disk is full.
     """
     with replacing(path) as partial:
+        require_room(partial, SPARE)
         try:
             # HDF5's newer layout takes attributes of any length.
             with h5py.File(partial, "w", libver="v110") as file:
                 file.attrs.update({"format": FORMAT, "version": VERSION, "about": json.dumps(about)})
-                rows = [_write_set(file, item) for item in sets]
+                rows = [_write_set(file, item, partial) for item in sets]
             seal(partial, rows)
         except RuntimeError as error:  # what h5py makes of a disk that fills up
             raise OSError(str(error)) from error
 
 
-def _write_set(file: h5py.File, item: TrajectorySet) -> tuple[int, int]:
+def _write_set(file: h5py.File, item: TrajectorySet, path: Path) -> tuple[int, int]:
     """Write a set; the place of its rows in the file, offset and bytes."""
+    require_room(path, item.data.size * 4 + item.offsets.nbytes + item.episodes.nbytes + SPARE)
     group = file.create_group(f"sets/{item.key}")
     group.attrs.update({"states": item.states, "actions": item.actions, "dt": item.dt, "sha256": item.sha256})
     group.attrs.update({"component": item.component, "bodies": json.dumps(item.bodies)})

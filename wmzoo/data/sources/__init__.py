@@ -1,7 +1,8 @@
 """Readers of foreign trajectory files: one file, one format.
 
 A reader defines ``files(path) -> list[Path]``, the files of its format at or below a path, and ``read(path) ->
-Iterator[Recording | Skipped]``, which streams the episodes of one of them. Facts of the formats are those of their
+Iterator[Recording | Skipped]``, which streams the episodes of one of them; and ``FOREIGN = True`` where a library that
+may crash on a damaged file reads it, so that a process of its own does that. Facts of the formats are those of their
 makers' code and pages, named in each file.
 """
 

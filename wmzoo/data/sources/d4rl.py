@@ -20,6 +20,8 @@ from wmzoo.data.sources import below
 NAME = re.compile(r"(?P<environment>[a-z0-9]+)_(?P<level>[a-z_]+)-v(?P<version>\d)")
 CHUNK = 1 << 16
 
+FOREIGN = True
+
 
 def files(path: Path) -> list[Path]:
     """The ``.hdf5`` files at or below a path."""

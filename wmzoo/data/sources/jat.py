@@ -18,6 +18,8 @@ from wmzoo.data.sources import below
 
 EPISODES = 64  # read at once
 
+FOREIGN = True
+
 
 def files(path: Path) -> list[Path]:
     """The ``.parquet`` files at or below a path."""

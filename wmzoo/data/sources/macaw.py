@@ -18,6 +18,8 @@ from wmzoo.data.sources import below
 
 TASK = re.compile(r"train_(?:task)?(\d+)")
 
+FOREIGN = True
+
 
 def files(path: Path) -> list[Path]:
     """The ``buffers_*.hdf5`` files at or below a path."""

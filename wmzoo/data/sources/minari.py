@@ -19,6 +19,8 @@ from wmzoo.data.recordings import Recording, Skipped
 from wmzoo.data.sources import below
 from wmzoo.trajectories import Episode
 
+FOREIGN = True
+
 
 def files(path: Path) -> list[Path]:
     """The ``main_data.hdf5`` and ``part-*.arrow`` files at or below a path."""
