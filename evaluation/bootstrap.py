@@ -54,3 +54,43 @@ def _resample(sample: Sample, draws: int, rng: np.random.Generator) -> np.ndarra
     values, weights = sample
     picked = rng.integers(0, len(values), (draws, len(values)))
     return (values * weights)[picked].sum(1) / weights[picked].sum(1)
+
+
+def pooled(runs: Sequence[tuple[float, Sequence[float] | None]]) -> Estimate:
+    """The mean over runs, whose own draws are known, with a hierarchical bootstrap.
+
+    A draw picks as many runs as there are, with replacement, and of all of them the same draw: draws of one number
+    resample the same first states and the same errors of the true values, which the runs have in common.
+
+    Args:
+        runs: the value of each, with its draws, if it has any.
+    """
+    rng = np.random.default_rng(0)
+    mean = float(np.mean([value for value, _ in runs]))
+    if len(runs) == 1 and not runs[0][1]:
+        return Estimate(mean=mean)
+    drawn = [np.asarray(draws or [value], float) for value, draws in runs]
+    place, total = rng.random(DRAWS), np.zeros(DRAWS)
+    for picked in rng.integers(0, len(runs), (len(runs), DRAWS)):
+        for run in np.unique(picked):
+            mine = picked == run
+            total[mine] += drawn[run][(place[mine] * len(drawn[run])).astype(int)]
+    low, high = np.quantile(total / len(runs), [0.025, 0.975])
+    return Estimate(mean=mean, low=float(low), high=float(high))
+
+
+def winner(estimates: Sequence[Estimate | None], higher: bool = False) -> int | None:
+    """Which is the best, with an interval that does not overlap that of the next; None if undecided.
+
+    Args:
+        estimates: of what competes; None for what does not.
+        higher: whether more is better.
+    """
+    sign = -1 if higher else 1
+    known = sorted((sign * e.mean, i) for i, e in enumerate(estimates) if e is not None)
+    if len(known) < 2:
+        return None
+    first, second = (estimates[i] for _, i in known[:2])
+    assert first is not None and second is not None
+    apart = second.below(first) if higher else first.below(second)
+    return known[0][1] if apart else None

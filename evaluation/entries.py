@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wmzoo import compat
-from wmzoo.evaluation.bootstrap import Estimate, estimate
+from wmzoo.evaluation.bootstrap import Estimate, estimate, winner
 from wmzoo.evaluation.cells import FORCED, IN, OUT
 from wmzoo.evaluation.floors import LAST
 from wmzoo.evaluation.metrics import skill
-from wmzoo.evaluation.records import RunRecord
+from wmzoo.evaluation.records import RunRecord, labels, mean_cost
 
 MODEL, FLOOR = "model", "floor"
 
@@ -93,7 +91,7 @@ def rows(records: Sequence[RunRecord]) -> list[Entry]:
         records: evaluated runs.
     """
     groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for label, record in zip(_labels(records), records, strict=True):
+    for label, record in zip(labels(records), records, strict=True):
         groups.setdefault((label, record.result["manifest_hash"]), []).append(record)
     models = [entry for (label, _), runs in groups.items() for entry in _models(label, runs)]
     firsts = {record.result["manifest_hash"]: record for record in reversed(records)}
@@ -101,27 +99,10 @@ def rows(records: Sequence[RunRecord]) -> list[Entry]:
     return sorted(models, key=_order) + found
 
 
-def _labels(records: Sequence[RunRecord]) -> list[str]:
-    """A label for each record; runs of one name and one seed are told apart by their recipe's hash."""
-    names = [record.tags.get("variant", record.name) + _compat(record.result) for record in records]
-    keys = [(n, r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
-    repeated = {key[0] for key, count in Counter(keys).items() if count > 1}
-    return [
-        f"{name} {record.tags.get('recipe_hash', record.run_id)[:6]}" if name in repeated else name
-        for name, record in zip(names, records, strict=True)
-    ]
-
-
-def _compat(result: Mapping[str, Any]) -> str:
-    """What to add to the name of a model that is not plainly corrected."""
-    found = result.get("compat", compat.CORRECTED)
-    return {compat.CORRECTED: "", compat.OFFICIAL: ", official"}.get(found, ", official in part")
-
-
 def _models(label: str, runs: Sequence[RunRecord]) -> list[Entry]:
     """One entry for each mode of a model."""
     runs = sorted(runs, key=lambda record: record.seed)
-    cost = {name: float(np.mean([run.cost[name] for run in runs])) for name in runs[0].cost}
+    cost = mean_cost(runs)
     return [
         Entry(
             label=label,
@@ -184,8 +165,4 @@ def best(entries: Sequence[Entry], estimates: Sequence[Estimate | None]) -> int 
         entries: rows; floors take part, rows that are not ranked don't.
         estimates: of an error, one a row.
     """
-    known = [(e.mean, i) for i, e in enumerate(estimates) if e is not None and entries[i].ranked]
-    if len(known) < 2:
-        return None
-    first, second = (estimates[i] for _, i in sorted(known)[:2])
-    return sorted(known)[0][1] if first is not None and second is not None and first.below(second) else None
+    return winner([found if entry.ranked else None for entry, found in zip(entries, estimates, strict=True)])

@@ -44,7 +44,7 @@ def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) ->
     handles, labels = left.get_legend_handles_labels()
     columns = min(len(labels), max(2, int((bars + 4.5) / 1.9)))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def variates(entries: Sequence[Entry], path: Path) -> None:
@@ -67,10 +67,10 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
     axes.set_xscale("log")
     axes.set(xlabel=UNIT, title=f"Next row, {LEVELS[where]}, by variate")
     _plain_ticks(axes, "x")
-    _grid(axes, "both")
+    light_grid(axes, "both")
     columns = min(len(entries), 4)
     figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _levels(entries: Sequence[Entry]) -> list[str]:
@@ -98,7 +98,7 @@ def _bars(axes: Axes, entries: Sequence[Entry], levels: Sequence[str]) -> None:
             axes.axvspan(x - 0.5, x + 0.5, color="#F3EED9", zorder=0)
     axes.set_xticks(range(len(levels)), [_level_label(key, key in inside) for key in levels], fontsize=9)
     axes.set(ylabel=UNIT, title="Next row, by test level", xlim=(-0.5, len(levels) - 0.5))
-    _grid(axes, "y")
+    light_grid(axes, "y")
 
 
 def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> None:
@@ -115,7 +115,7 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
     axes.set_xticks(horizons, [str(k) for k in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())
     _plain_ticks(axes, "y")
-    _grid(axes, "both")
+    light_grid(axes, "both")
 
 
 def _by_variate(entry: Entry, where: str) -> dict[str, float]:
@@ -174,12 +174,14 @@ def _plain_ticks(axes: Axes, which: str) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def _grid(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+def light_grid(axes: Axes, which: Literal["x", "y", "both"]) -> None:
+    """Faint lines behind what is drawn, and no frame above and to the right."""
     axes.grid(axis=which, color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG and forget the figure."""
     figure.savefig(path, dpi=150, format="png")
     plt.close(figure)

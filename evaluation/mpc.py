@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,9 +28,12 @@ from wmzoo.collect.policies import Policy
 from wmzoo.collect.simulators import PlanarSimulator, Simulator, make_simulator
 from wmzoo.data.store import Corpus
 from wmzoo.errors import WmzooError, nearest
-from wmzoo.evaluation import boards
+from wmzoo.evaluation import board_comparison, boards
+from wmzoo.evaluation.board_rows import Board
 from wmzoo.evaluation.boards import Column, describe, summary
+from wmzoo.evaluation.comparison import Comparison
 from wmzoo.evaluation.ranking import resampled
+from wmzoo.evaluation.records import RunRecord
 from wmzoo.evaluation.remembered import digest, folder_of, remember
 from wmzoo.evaluation.targets import find_policies
 from wmzoo.model import WorldModel
@@ -40,7 +43,7 @@ from wmzoo.recipe import Choice, part, plain, setting
 from wmzoo.terminations import AUTO, CHOICES, ending, observing
 from wmzoo.trajectories import window_of
 
-__all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
+__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
 
 PROTOCOL = "mpc/v1"
 HORIZON, HORIZONS = 25, {"hopper": 50}
@@ -98,6 +101,17 @@ def evaluate(
         task = _Task(environment, corpus, config, quiet=not progress)
         found[environment] = {**task.board(model.eval()), "manifest_hash": manifest["sha256"]}
     return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)
+
+
+def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparison:
+    """Compare runs, see :func:`wmzoo.evaluation.board_comparison.compare`."""
+    return board_comparison.compare(records, mixed, "episodes", "returns of episodes", _draw)
+
+
+def _draw(drawn: Sequence[Board], path: Path) -> None:
+    from wmzoo.evaluation import board_figures  # matplotlib is slow to import
+
+    board_figures.returns(drawn, path)
 
 
 def _environments(corpus: Corpus, manifest: Mapping[str, Any], config: Config) -> list[str]:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ import numpy as np
 from wmzoo.collect.making import layout
 from wmzoo.collect.policies import Policy
 from wmzoo.data.store import Corpus
-from wmzoo.evaluation import baselines, boards
+from wmzoo.evaluation import baselines, board_comparison, boards
+from wmzoo.evaluation.board_rows import Board
 from wmzoo.evaluation.boards import Column, describe, summary
+from wmzoo.evaluation.comparison import Comparison
 from wmzoo.evaluation.ranking import Values, resampled, score
+from wmzoo.evaluation.records import RunRecord
 from wmzoo.evaluation.remembered import digest, folder_of, remember
+from wmzoo.evaluation.reported import published
 from wmzoo.evaluation.targets import acting, find_policies, published_return
 from wmzoo.evaluation.truth import Truth, true_values
 from wmzoo.model import WorldModel
@@ -33,7 +38,7 @@ from wmzoo.recipe import setting
 from wmzoo.terminations import AUTO, CHOICES, ending, observing
 from wmzoo.trajectories import window_of
 
-__all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
+__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "published", "summary"]
 
 PROTOCOL = "ope/v1"
 DRAWS = 200
@@ -94,6 +99,18 @@ def evaluate(
         one = _Environment(environment, policies, chosen[environment], corpus, manifest, config, quiet=not progress)
         found[environment] = one.board(model.eval())
     return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)
+
+
+def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparison:
+    """Compare runs, see :func:`wmzoo.evaluation.board_comparison.compare`."""
+    resampled = "first states and the errors of the true values"
+    return board_comparison.compare(records, mixed, resampled, "estimated against true values", _draw)
+
+
+def _draw(drawn: Sequence[Board], path: Path) -> None:
+    from wmzoo.evaluation import board_figures  # matplotlib is slow to import
+
+    board_figures.policy_values(drawn, path)
 
 
 class _Environment:
@@ -217,5 +234,6 @@ def _row(estimated: Values, truth: Values) -> dict[str, Any]:
     """A row of the board."""
     return {
         "values": [float(value) for value in estimated.mean],
+        "errors": [float(error) for error in estimated.draws.std(0)],
         "metrics": score(estimated, truth),
     }

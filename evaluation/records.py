@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from wmzoo import compat
 from wmzoo.errors import WmzooError
 
 IRRELEVANT = ("batch_size",)  # settings of a protocol that move no number
@@ -40,25 +43,29 @@ def check(records: Sequence[RunRecord], allow_mixed: bool = False) -> list[str]:
     """What the records differ in although one table should not mix it; sentences.
 
     Raises:
-        WmzooError: there are no records, or they differ and that is not allowed.
+        WmzooError: there are no records, or they differ and that is not allowed. Protocols may never differ.
     """
     if not records:
         raise WmzooError("nothing to compare; evaluate at least one run of the experiment first.")
-    mixed = []
-    for what, values in _conditions(records).items():
-        groups = Counter(values)
-        if len(groups) > 1:
-            listed = "; ".join(f"{value} ({count} runs)" for value, count in groups.items())
-            mixed.append(f"{what} are mixed: {listed}")
+    protocols = _differing("protocols", [record.result["protocol"] for record in records])
+    if protocols:
+        raise WmzooError(f"{records[0].experiment}: {protocols[0]}; compare the runs of one protocol at a time.")
+    mixed = [problem for what, values in _conditions(records).items() for problem in _differing(what, values)]
     if mixed and not allow_mixed:
         remedy = "evaluate the runs alike, compare them as separate experiments, or add --mixed to compare them anyway."
         raise WmzooError(*(f"{records[0].experiment}: {problem}; {remedy}" for problem in mixed))
     return mixed
 
 
+def _differing(what: str, values: Sequence[str]) -> list[str]:
+    """A sentence if the values are not all the same."""
+    groups = Counter(values)
+    listed = "; ".join(f"{value} ({count} runs)" for value, count in groups.items())
+    return [f"{what} are mixed: {listed}"] if len(groups) > 1 else []
+
+
 def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     return {
-        "protocols": [record.result["protocol"] for record in records],
         "settings of the protocol": [_settings(record) for record in records],
         "data (manifest hashes)": [record.result["manifest_hash"][:12] for record in records],
     }
@@ -69,10 +76,51 @@ def _settings(record: RunRecord) -> str:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """The settings that move numbers, in words."""
-    shown = {name: value for name, value in settings.items() if name not in IRRELEVANT}
+    """The settings that move numbers, in words; those that are left empty are left out."""
+    shown = {name: value for name, value in settings.items() if name not in IRRELEVANT and value not in ("", None)}
     return ", ".join(f"{name} {_plain(value)}" for name, value in shown.items())
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):  # a part: its name and its settings
+        own = settings_text({name: setting for name, setting in value.items() if name != "name"})
+        return f"{value['name']} ({own})" if own else str(value["name"])
     return "/".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
+
+
+def heading(records: Sequence[RunRecord], seeds: Iterable[int]) -> str:
+    """What is compared, in a sentence or two.
+
+    Args:
+        records: evaluated runs.
+        seeds: how many each model has.
+    """
+    result = records[0].result
+    hashes = ", ".join(sorted({record.result["manifest_hash"][:12] for record in records}))
+    trained = ", ".join(sorted({key for record in records for key in record.result["trained_on"]})) or "other data"
+    return (
+        f"Experiment {records[0].experiment}, {result['protocol']} ({settings_text(result['settings'])}). "
+        f"Trained on {trained}; data hash {hashes}; seeds a model: {' or '.join(map(str, sorted(set(seeds))))}."
+    )
+
+
+def labels(records: Sequence[RunRecord]) -> list[str]:
+    """A label for each record; runs of one name and one seed are told apart by their recipe's hash."""
+    names = [record.tags.get("variant", record.name) + _compat(record.result) for record in records]
+    keys = [(n, r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
+    repeated = {key[0] for key, count in Counter(keys).items() if count > 1}
+    return [
+        f"{name} {record.tags.get('recipe_hash', record.run_id)[:6]}" if name in repeated else name
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def _compat(result: Mapping[str, Any]) -> str:
+    """What to add to the name of a model that is not plainly corrected."""
+    found = result.get("compat", compat.CORRECTED)
+    return {compat.CORRECTED: "", compat.OFFICIAL: ", official"}.get(found, ", official in part")
+
+
+def mean_cost(runs: Sequence[RunRecord]) -> dict[str, float]:
+    """What runs cost on average."""
+    return {name: float(np.mean([run.cost[name] for run in runs])) for name in runs[0].cost}

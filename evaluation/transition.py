@@ -29,6 +29,7 @@ from wmzoo.data.terminated import as_trained
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import cells, floors
 from wmzoo.evaluation.cells import FORCED, FREE, Cell
+from wmzoo.evaluation.levels import compare
 from wmzoo.evaluation.metrics import Scores, Units, flag_scores, join, per_episode, score, score_point, skill, summarise
 from wmzoo.evaluation.shown import describe, summary
 from wmzoo.model import WorldModel
@@ -36,7 +37,7 @@ from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Variates, Window
 
-__all__ = ["PROTOCOL", "Config", "describe", "evaluate", "summary"]
+__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
 
 PROTOCOL = "transition/v1"
 

@@ -93,8 +93,11 @@ def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     compare.add_argument("experiment")
     compare.add_argument("--protocol", default="transition/v1")
     compare.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
-    compare.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT)")
+    compare.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT/PROTOCOL)")
     compare.add_argument("--mixed", action="store_true", help="allow different data or protocol settings in one table")
+    compare.add_argument(
+        "--published", action="store_true", help="put numbers of the paper beside, as far as there are"
+    )
 
     ui = _add(commands, "ui", _ui, "the MLflow pages, on 127.0.0.1 only")
     ui.add_argument("--port", type=int, default=5000)
@@ -270,7 +273,9 @@ def _export(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
 
-    report.print_comparison(options.experiment, options.uri, options.protocol, options.to, options.mixed)
+    report.print_comparison(
+        options.experiment, options.uri, options.protocol, options.to, options.mixed, options.published
+    )
 
 
 def _grid(options: argparse.Namespace) -> None:

@@ -117,7 +117,8 @@ def print_evaluation(
     out = console()
     for line in module.describe(result):
         out.print(line, highlight=False)
-    out.print(f"{path}\nNext: wmzoo compare {model.recipe.experiment}", highlight=False, soft_wrap=True)
+    following = f"wmzoo compare {model.recipe.experiment} --protocol {protocol}"
+    out.print(f"{path}\nNext: {following}", highlight=False, soft_wrap=True)
     return path
 
 
@@ -142,16 +143,22 @@ def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: S
 
 
 def print_comparison(
-    experiment: str, uri: str, protocol: str, folder: Path | None = None, mixed: bool = False
+    experiment: str,
+    uri: str,
+    protocol: str,
+    folder: Path | None = None,
+    mixed: bool = False,
+    published: bool = False,
 ) -> list[Path]:
-    """Print one table of an experiment's runs; write it as CSV, Markdown and pictures, here and into the runs.
+    """Print a comparison of an experiment's runs; write it as CSV, Markdown and pictures, here and into the runs.
 
     Args:
         experiment: MLflow experiment.
         uri: of the tracking store.
         protocol: such as ``transition/v1``.
-        folder: for the files; ``comparisons/<experiment>`` if None.
+        folder: for the files; ``comparisons/<experiment>/<protocol>``, such as ``transition-v1``, if None.
         mixed: allow different data or protocol settings in one table.
+        published: put published numbers beside.
 
     Returns:
         The files written.
@@ -159,9 +166,9 @@ def print_comparison(
     from wmzoo.evaluation import compare
 
     records = tracking.records(experiment, uri, protocol)
-    folder = folder or Path("comparisons") / experiment
-    compare.print_table(records, allow_mixed=mixed, console=console())
-    paths = compare.write(records, folder, allow_mixed=mixed)
-    tracking.log_comparison(uri, [record.run_id for record in records], paths)
+    folder = folder or Path("comparisons") / experiment / protocol.replace("/", "-")
+    compare.print_table(records, mixed, published, console())
+    paths = compare.write(records, folder, mixed, published)
+    tracking.log_comparison(uri, [record.run_id for record in records], protocol, paths)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths

@@ -187,18 +187,19 @@ def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, f
     store.log_artifact(run_id, str(path), "evaluation")
 
 
-def log_comparison(uri: str, run_ids: Iterable[str], paths: Iterable[Path]) -> None:
+def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:
     """Put the table and the pictures of a comparison into each run that it compares.
 
     Args:
         uri: of the tracking store.
         run_ids: the runs.
+        protocol: that they are compared by; the files of each have a folder of their own.
         paths: the files.
     """
     store = client(uri)
     for run_id in run_ids:
         for path in paths:
-            store.log_artifact(run_id, str(path), "comparison")
+            store.log_artifact(run_id, str(path), f"comparison/{protocol.replace('/', '-')}")
 
 
 def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]) -> None:
