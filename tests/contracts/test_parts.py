@@ -21,7 +21,8 @@ from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
 from wmzoo.trajectories import Variates, Window, columns_of
 
-TOKENIZERS, BACKBONES, HEADS, OBJECTIVES = (sorted(registry.paths(kind)) for kind in registry.KINDS)
+KINDS = ("tokenizers", "backbones", "heads", "objectives")
+TOKENIZERS, BACKBONES, HEADS, OBJECTIVES = (sorted(registry.paths(kind)) for kind in KINDS)
 TRIPLES = list(itertools.product(TOKENIZERS, BACKBONES, HEADS))
 PAIRS = [(b, h) for b in BACKBONES for h in HEADS]
 
