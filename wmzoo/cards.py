@@ -90,7 +90,7 @@ def first_comment(path: Path) -> str:
 
 
 def print_card(name: str) -> None:
-    """Print the card of a part or a recipe.
+    """Print the card of a part, a recipe or a protocol.
 
     Args:
         name: a name, or ``kind/name`` where a name is used more than once; or ``compat``, the switch.
@@ -108,29 +108,45 @@ def print_card(name: str) -> None:
     if name in recipes:
         out.print(f"[bold]recipe {name}[/bold]  {recipes[name]}\n", highlight=False)
         out.print(recipes[name].read_text(), markup=False, highlight=False)
-    if not cards and name not in recipes:
-        raise WmzooError(
-            f'nothing is called "{name}". {nearest(name, {c.name for c in registry.cards()} | set(recipes))}'
-        )
+    protocols = evaluation.protocols()
+    if name in protocols:
+        _print_protocol(out, name)
+    elif not cards and name not in recipes:
+        known = {c.name for c in registry.cards()} | set(recipes) | set(protocols)
+        raise WmzooError(f'nothing is called "{name}". {nearest(name, known)}')
 
 
 def _print_part(out: Console, card: registry.Card) -> None:
     part = registry.find(card.kind, card.name)
     out.print(f"[bold]{card.kind[:-1]} {card.name}[/bold]  {card.path}", highlight=False)
     out.print((part.module_doc or card.summary) + "\n", markup=False, highlight=False)
-    rows = []
-    for field in dataclasses.fields(part.config):
-        about = field.metadata
-        limits = " | ".join(about.get("choices") or ()) or _limits(about.get("low"), about.get("high"))
-        rows.append((field.name, str(field.default), about["unit"], about["symbol"], limits, about["help"]))
-    columns = ("setting", "default", "unit", "symbol", "allowed", "what")
-    _print(out, "settings", columns, rows or [("none", "", "", "", "", "")])
+    _print_settings(out, part.config)
     if part.presets:
         _print(out, "sizes", ("size", "settings"), [(s, str(v)) for s, v in part.presets.items()])
     if part.official:
         changes = _changes(part.config, part.official)
         changes += _changes(recipe.TrainConfig, part.official_train, "train.")
         _print(out, "compat: official changes", COMPAT_COLUMNS, changes)
+
+
+def _print_settings(out: Console, config: type) -> None:
+    rows = []
+    for field in dataclasses.fields(config):
+        about = field.metadata
+        limits = " | ".join(about.get("choices") or ()) or _limits(about.get("low"), about.get("high"))
+        made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        default = made.name if isinstance(made, recipe.Choice) else str(made)
+        unit, symbol = about.get("unit", ""), about.get("symbol", "")
+        rows.append((field.name, default, unit, symbol, limits, about["help"]))
+    columns = ("setting", "default", "unit", "symbol", "allowed", "what")
+    _print(out, "settings", columns, rows or [("none", "", "", "", "", "")])
+
+
+def _print_protocol(out: Console, name: str) -> None:
+    module = evaluation.find(name)
+    out.print(f"[bold]protocol {name}[/bold]", highlight=False)
+    out.print((module.__doc__ or "") + "\n", markup=False, highlight=False)
+    _print_settings(out, module.Config)
 
 
 COMPAT_COLUMNS = ("setting", "corrected", "official", "what")
