@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -25,6 +25,7 @@ def policy_values(boards: Sequence[Board], path: Path) -> None:
         boards: of off-policy evaluation.
         path: of the PNG.
     """
+    colours = _colours(boards)
     shown = [[row for row in board.rows if row.kind in (MODEL, BASELINE)] for board in boards]
     columns = max(len(rows) for rows in shown)
     size = (2.7 * columns + 0.9, 2.9 * len(boards) + 0.5)
@@ -32,11 +33,12 @@ def policy_values(boards: Sequence[Board], path: Path) -> None:
     for board, rows, panels in zip(boards, shown, axes, strict=True):
         for i, panel in enumerate(panels):
             if i < len(rows):
-                _values(panel, rows[i], [row for row in board.rows if row.kind == FLOOR], _colour(rows, i))
+                _values(panel, rows[i], [row for row in board.rows if row.kind == FLOOR], colours[rows[i].title])
             else:
                 panel.set_visible(False)
         panels[0].set_ylabel(f"{board.environment}\nestimated value")
-    figure.supxlabel("true value (discounted return); a dot for each policy and seed, with 95 % intervals", fontsize=9)
+    note = "true value (discounted return); a mark for each policy and seed, with 95 % intervals"
+    figure.supxlabel(note, fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=9)
     save(figure, path)
@@ -74,21 +76,21 @@ def returns(boards: Sequence[Board], path: Path) -> None:
         boards: of model-predictive control.
         path: of the PNG.
     """
-    heights = [0.42 * len(board.rows) + 0.9 for board in boards]
+    heights = [0.42 * len(board.rows) + 1.0 for board in boards]
     figure, axes = plt.subplots(
         len(boards), 1, figsize=(8.0, sum(heights) + 0.5), height_ratios=heights, squeeze=False, layout="constrained"
     )
     for board, (panel,) in zip(boards, axes, strict=True):
-        _returns(panel, board)
-    note = "return of an episode (undiscounted); dots: episodes of all seeds, bars: mean and its 95 % interval"
+        _returns(panel, board, _colours(boards))
+    note = "return of an episode (undiscounted); marks: episodes of each seed, bars: mean and its 95 % interval"
     figure.supxlabel(note, fontsize=9)
     save(figure, path)
 
 
-def _returns(axes: Axes, board: Board) -> None:
+def _returns(axes: Axes, board: Board, colours: Mapping[str, str]) -> None:
     """One panel."""
     for y, row in enumerate(board.rows):
-        colour, mean = _colour(board.rows, y), row.estimate("return")
+        colour, mean = colours[row.title], row.estimate("return")
         for i, result in enumerate(row.results):
             shift = 0.16 * (i - (len(row.results) - 1) / 2)
             places = np.full(len(result["returns"]), y + shift)
@@ -103,12 +105,13 @@ def _returns(axes: Axes, board: Board) -> None:
             axes.axvline(mean.mean, linestyle=style, color=grey, linewidth=1.0, zorder=0.5)
     axes.set_yticks(range(len(board.rows)), [row.title for row in board.rows], fontsize=9)
     axes.set_ylim(len(board.rows) - 0.4, -0.6)
-    axes.set_title(f"{board.environment}: {board.about}", fontsize=10, loc="left")
+    axes.set_title(f"{board.environment}\n{board.about}", fontsize=9, loc="left")
     light_grid(axes, "x")
 
 
-def _colour(rows: Sequence[Row], i: int) -> str:
-    """Models have colours, the rest is grey."""
-    if rows[i].kind != MODEL:
-        return MARKS[CEILING][1] if rows[i].kind == CEILING else GREYS[2]
-    return COLOURS[[row for row in rows if row.kind == MODEL].index(rows[i]) % len(COLOURS)]
+def _colours(boards: Sequence[Board]) -> dict[str, str]:
+    """A colour for each model, the same in all panels; the ceiling is black, the rest grey."""
+    rows = [row for board in boards for row in board.rows]
+    models = sorted({row.title for row in rows if row.kind == MODEL})
+    found = {row.title: MARKS[CEILING][1] if row.kind == CEILING else GREYS[2] for row in rows}
+    return found | {title: COLOURS[i % len(COLOURS)] for i, title in enumerate(models)}

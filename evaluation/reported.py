@@ -17,10 +17,10 @@ HEADS = {"abs_error": "abs error", "rank_correlation": "rank correlation"}
 NOTE = (
     "Published: Yin et al. (2025), arXiv 2502.01366, table 6; means over 3 seeds with their standard deviations in "
     "brackets, of models trained on the D4RL v2 set of that level, for DOPE's 11 policies; not comparable with ours "
-    "digit by digit. Their abs error is in units of the return discounted by 0.995, as ours under abs error, and "
-    "divided by nothing (only the paper's averages are divided by the range of the true values). Their rank "
-    "correlation is Spearman's by the paper's text but Pearson's by its equation 8 and in the released code, so read "
-    "it beside our Pearson. pre-trained: on the paper's UniTraj corpus."
+    "digit by digit. Their abs error is in units of the return discounted by 0.995 and divided by nothing (only the "
+    "paper's averages over tasks are divided by the range of the true values). Their rank correlation is Spearman's by "
+    "the paper's text but Pearson's by its equation 8 and in the released code, so read it beside our Pearson. "
+    "pre-trained: on the paper's UniTraj corpus."
 )
 
 

@@ -107,7 +107,7 @@ def test_ls_of_one_section_lists_it_in_full(project, capsys):
     assert "dmc-cartpole-three_poles" in printed and "held out" in printed and "trajworld" not in printed
 
 
-@pytest.mark.parametrize("name", ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart"])
+@pytest.mark.parametrize("name", ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart", "cem", "ope/v1", "mpc/v1"])
 def test_cards(project, capsys, name):
     assert main(["show", name]) == 0
     printed = capsys.readouterr().out
@@ -142,8 +142,10 @@ def test_train_evaluate_compare_by_hand(project, capsys):
     assert main(["compare", "toy"]) == 0
     printed = capsys.readouterr().out
     assert "trajworld" in printed and "last value" in printed
-    made = {p.suffix for p in (project / "comparisons" / "toy").iterdir()}
+    made = {p.suffix for p in (project / "comparisons" / "toy" / "transition-v1").iterdir()}
     assert made == {".csv", ".md", ".png"}
+    assert main(["compare", "toy", "--published"]) == 2
+    assert "no published numbers for transition/v1" in capsys.readouterr().err
 
 
 def test_module_and_version():

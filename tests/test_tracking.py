@@ -83,10 +83,10 @@ def test_comparison_by_the_command(trained, capsys, workdir):
         assert word in printed
     store = tracking.client("sqlite:///mlflow.db")
     for record in tracking.records("toy", "sqlite:///mlflow.db", "transition/v1"):
-        assert len(store.list_artifacts(record.run_id, "comparison")) == len(paths)
-    assert all(p.stat().st_size > 0 for p in paths) and (workdir / "comparisons" / "toy" / "comparison.png") in [
-        p.resolve() for p in paths
-    ]
+        assert len(store.list_artifacts(record.run_id, "comparison/transition-v1")) == len(paths)
+    assert all(p.stat().st_size > 0 for p in paths) and (
+        workdir / "comparisons" / "toy" / "transition-v1" / "comparison.png"
+    ) in [p.resolve() for p in paths]
 
 
 def test_grid_cells_are_told_apart(workdir):
