@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wmzoo.evaluation import board_rows, tables
 from wmzoo.evaluation.board_rows import Board, Row
-from wmzoo.evaluation.boards import CEILING, MODEL, Column, cell, number
+from wmzoo.evaluation.boards import CEILING, MODEL, Column, cell, short
 from wmzoo.evaluation.bootstrap import Estimate, winner
 from wmzoo.evaluation.comparison import Comparison, Picture
 from wmzoo.evaluation.records import RunRecord, heading
@@ -95,13 +95,7 @@ def _full(found: Estimate | None) -> str:
 
 
 def _short(found: Estimate | None) -> str:
-    """With as many decimals for the half width as for the mean, so that a row of many columns fits a terminal."""
-    if found is None:
-        return "-"
-    if found.low is None or found.high is None:
-        return number(found.mean)
-    decimals = 0 if abs(found.mean) >= 100 else 1 if abs(found.mean) >= 10 else 2
-    return f"{found.mean:.{decimals}f} ±{(found.high - found.low) / 2:.{decimals}f}"
+    return "-" if found is None else short(found.mean, found.low, found.high)
 
 
 def _seconds(value: float | None) -> str:

@@ -85,18 +85,19 @@ def describe(result: Mapping[str, Any]) -> list[Any]:
 def legend(columns: Sequence[Mapping[str, str]]) -> str:
     """What the columns of boards mean."""
     said = "; ".join(f"{column['head']}: {column['what']}" for column in columns)
-    return f"{said}. In brackets: 95 % intervals."
+    return f"{said}. ±: half of the 95 % interval."
 
 
 def _table(result: Mapping[str, Any], environment: str, board: Mapping[str, Any]) -> Table:
     title = f"{result['protocol']} in {environment}, {result['compat']}; {board['about']}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in result["columns"]:
         table.add_column(column["head"], justify="right", no_wrap=True)
     table.add_column("s", justify="right")
     for name, row in sorted(board["rows"].items(), key=lambda item: KINDS.index(item[1]["kind"])):
-        cells = [cell(row["metrics"].get(column["name"])) for column in result["columns"]]
+        found = [row["metrics"].get(column["name"]) or {"value": None} for column in result["columns"]]
+        cells = [short(one["value"], one.get("low"), one.get("high")) for one in found]
         shown = name if row["kind"] in (MODEL, BASELINE) else f"{row['kind']}: {name}"
         seconds = f"{row['seconds']:.1f}" if "seconds" in row else "-"
         table.add_row(shown, *cells, seconds, style=None if row["kind"] == MODEL else "dim")
@@ -110,6 +111,16 @@ def cell(found: Mapping[str, Any] | None) -> str:
     if found["low"] is None:
         return number(found["value"])
     return f"{number(found['value'])} [{number(found['low'])}, {number(found['high'])}]"
+
+
+def short(value: float | None, low: float | None, high: float | None) -> str:
+    """With as many decimals for the half width as for the value, so that a row of many columns fits a terminal."""
+    if value is None:
+        return "-"
+    if low is None or high is None:
+        return number(value)
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{decimals}f} ±{(high - low) / 2:.{decimals}f}"
 
 
 def number(value: float) -> str:

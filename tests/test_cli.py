@@ -107,7 +107,10 @@ def test_ls_of_one_section_lists_it_in_full(project, capsys):
     assert "dmc-cartpole-three_poles" in printed and "held out" in printed and "trajworld" not in printed
 
 
-@pytest.mark.parametrize("name", ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart", "cem", "ope/v1", "mpc/v1"])
+CARDS = ["trajworld", "backbones/tdm", "gauss_hist", "next_step", "quickstart", "cem", "ope/v1", "mpc/v1"]
+
+
+@pytest.mark.parametrize("name", CARDS)
 def test_cards(project, capsys, name):
     assert main(["show", name]) == 0
     printed = capsys.readouterr().out
