@@ -78,7 +78,7 @@ def returns(boards: Sequence[Board], path: Path) -> None:
     """
     heights = [0.42 * len(board.rows) + 1.0 for board in boards]
     figure, axes = plt.subplots(
-        len(boards), 1, figsize=(8.0, sum(heights) + 0.5), height_ratios=heights, squeeze=False, layout="constrained"
+        len(boards), 1, figsize=(9.5, sum(heights) + 0.5), height_ratios=heights, squeeze=False, layout="constrained"
     )
     for board, (panel,) in zip(boards, axes, strict=True):
         _returns(panel, board, _colours(boards))
@@ -105,7 +105,7 @@ def _returns(axes: Axes, board: Board, colours: Mapping[str, str]) -> None:
             axes.axvline(mean.mean, linestyle=style, color=grey, linewidth=1.0, zorder=0.5)
     axes.set_yticks(range(len(board.rows)), [row.title for row in board.rows], fontsize=9)
     axes.set_ylim(len(board.rows) - 0.4, -0.6)
-    axes.set_title(f"{board.environment}\n{board.about}", fontsize=9, loc="left")
+    axes.set_title(f"{board.environment}\n{board.about}", fontsize=8.5, loc="left")
     light_grid(axes, "x")
 
 

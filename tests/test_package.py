@@ -63,6 +63,7 @@ def test_the_wheel_works_outside_of_the_checkout(wheel):
         + str(len(list((ROOT / "recipes" / "data").glob("*.yaml"))))
     )
     assert list(wheel.glob("wmzoo/collect/policies/*.npz"))
+    assert list(wheel.glob("wmzoo/evaluation/published/*.csv"))
     assert elsewhere(wheel, "-m", "wmzoo", "ls").returncode == 0
 
 
