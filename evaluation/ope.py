@@ -43,6 +43,8 @@ __all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "published",
 PROTOCOL = "ope/v1"
 DRAWS = 200
 """Resamples for the intervals."""
+BATCH = 512
+"""Rollouts at once; the policies' actions are drawn by batch, so another number gives other actions."""
 
 COLUMNS = (
     Column("abs_error", "abs error", "low", "mean absolute error of the values"),
@@ -58,7 +60,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Settings of the protocol; results of different settings are not compared, but for ``batch_size``."""
+    """Settings of the protocol; results of different settings are not compared."""
 
     policies: str = setting("", "folder of a ladder, or dope:FOLDER; the ladder that the package ships if empty")
     gamma: float = setting(0.995, "discount factor", symbol="gamma", low=0.0, high=1.0)
@@ -68,7 +70,6 @@ class Config:
     ending: str = setting(AUTO, "when imagined episodes terminate: as learned, else by the rule", choices=CHOICES)
     clip: bool = setting(False, "clip imagined states and rewards to the training range; official models do anyway")
     fitted_q: int = setting(5_000, "steps of fitted Q evaluation; 0 leaves it out", unit="steps", low=0)
-    batch_size: int = setting(512, "rollouts at once", symbol="S", low=1)
 
 
 def evaluate(
@@ -164,7 +165,7 @@ class _Environment:
 
     def _imagine(self, model: WorldModel) -> tuple[np.ndarray, dict[str, float]]:
         """Discounted returns ``[P, N]`` of each policy from each first state; shares terminated and out of range."""
-        count, size = len(self.starts), self.config.batch_size
+        count, size = len(self.starts), BATCH
         jobs = [(p, i) for p in range(len(self.policies)) for i in range(count)]
         returns, ended, outside = np.zeros(len(jobs)), np.zeros(len(jobs), bool), []
         with bar(f"{PROTOCOL} {model.name} in {self.name}", len(jobs), quiet=self.quiet, unit="rollouts") as report:
