@@ -140,10 +140,11 @@ def test_resolved_recipe_round_trips():
     assert again == first and again.hash == first.hash
 
 
-def test_hash_ignores_places_and_sees_settings():
-    base, moved = (check(Source(toy_recipe(**c), {})) for c in ({}, {"data": {"corpus": "elsewhere.h5"}}))
+def test_hash_ignores_places_and_evaluation_and_sees_settings():
+    changes = ({}, {"data": {"corpus": "elsewhere.h5"}}, {"evaluate": {"transition": {"windows": 7}}})
+    base, moved, scored = (check(Source(toy_recipe(**c), {})) for c in changes)
     other = check(Source(toy_recipe(seed=1), {}))
-    assert base.hash == moved.hash != other.hash
+    assert base.hash == moved.hash == scored.hash != other.hash
 
 
 def test_grid_is_the_product_of_its_lists(workdir):

@@ -61,11 +61,14 @@ def _train(name: str, cell: Recipe, overrides: Sequence[str]) -> None:
 
 
 def _evaluate(cell: Recipe, protocol: str) -> None:
-    """Evaluate one cell unless it is evaluated."""
-    folder = run_folder(cell)
-    if not (folder / f"{protocol.replace('/', '-')}.json").is_file():
-        _say("evaluate", str(folder), protocol)
-        report.print_evaluation(str(folder), protocol)
+    """Evaluate one cell unless it is evaluated by these settings."""
+    folder, short = run_folder(cell), protocol.partition("/")[0]
+    path = folder / f"{protocol.replace('/', '-')}.json"
+    wanted = recipe.plain(cell.evaluate[short]) if short in cell.evaluate else None
+    if path.is_file() and wanted in (None, read_json(path)["settings"]):
+        return
+    _say("evaluate", str(folder), protocol)
+    report.print_evaluation(str(folder), protocol, like=cell)
 
 
 def _say(*arguments: str) -> None:

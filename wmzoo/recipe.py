@@ -181,9 +181,12 @@ class Recipe:
 
     @property
     def hash(self) -> str:
-        """Of everything but where the corpus lies and where results are written; 12 hexadecimal digits."""
+        """Of everything that makes the model, 12 hexadecimal digits.
+
+        So not of where the corpus lies and results are written, nor of how the model is evaluated.
+        """
         body = self.to_dict()
-        del body["tracking"], body["data"]["corpus"], body["data"]["workers"]
+        del body["tracking"], body["evaluate"], body["data"]["corpus"], body["data"]["workers"]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -84,6 +84,7 @@ def print_evaluation(
     corpus: str | None = None,
     sets: Sequence[str] = (),
     quiet: bool = False,
+    like: Recipe | None = None,
 ) -> Path:
     """Evaluate a run, keep the result beside it and in MLflow, and print its summary.
 
@@ -94,6 +95,7 @@ def print_evaluation(
         corpus: where the corpus lies now, if it has moved since the run was trained; of an imported model, which one.
         sets: of an imported model, patterns of the sets that give the ranges, such as ``hopper/medium``.
         quiet: no progress bar.
+        like: the recipe whose settings of the protocol count; the run's own if None.
 
     Returns:
         The result's file.
@@ -106,7 +108,7 @@ def print_evaluation(
     model = checkpoint.load(folder)
     model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
-    config = _protocol_settings(model.recipe, protocol, module.Config, overrides)
+    config = _protocol_settings(like or model.recipe, protocol, module.Config, overrides)
     manifest = _test_data(run, model, manifest, corpus, sets)
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
