@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from wmzoo.collect.making import layout
 from wmzoo.collect.policies import Policy
 from wmzoo.data.store import Corpus
 from wmzoo.evaluation import baselines, board_comparison, boards
 from wmzoo.evaluation.board_rows import Board
-from wmzoo.evaluation.boards import Column, describe, summary
+from wmzoo.evaluation.boards import Column, number, short, summary
 from wmzoo.evaluation.comparison import Comparison
 from wmzoo.evaluation.ranking import Values, resampled, score
 from wmzoo.evaluation.records import RunRecord
@@ -112,6 +113,29 @@ def _draw(drawn: Sequence[Board], path: Path) -> None:
     from wmzoo.evaluation import board_figures  # matplotlib is slow to import
 
     board_figures.policy_values(drawn, path)
+
+
+def describe(result: Mapping[str, Any]) -> list[Any]:
+    """What is printed of one run: its boards, and the policies of each environment one by one."""
+    policies = [_policies(environment, board) for environment, board in result["boards"].items()]
+    return [*policies, *boards.describe(result)]
+
+
+def _policies(environment: str, board: Mapping[str, Any]) -> Table:
+    """The true and estimated values of each policy, and its undiscounted return beside the one that was published."""
+    title = f"policies in {environment}: values, and undiscounted returns"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    estimated = {name: row["values"] for name, row in board["rows"].items() if row["kind"] != boards.FLOOR}
+    for name in ("", "true value", *estimated, "return", "published"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    for i, policy in enumerate(board["policies"]):
+        true, plain = (
+            short(policy[name], policy[name] - 1.96 * policy[error], policy[name] + 1.96 * policy[error])
+            for name, error in (("value", "error"), ("undiscounted", "undiscounted_error"))
+        )
+        published = "-" if policy["published"] is None else number(policy["published"])
+        table.add_row(policy["name"], true, *(number(values[i]) for values in estimated.values()), plain, published)
+    return table
 
 
 class _Environment:

@@ -9,6 +9,7 @@ import pickle
 import linear
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy.stats import pearsonr, spearmanr
 
 from wmzoo.collect.ladder import SHIPPED, load_ladder
@@ -73,6 +74,11 @@ def test_rows_are_labelled_and_what_no_model_changes_is_measured_once(system, mo
     again = evaluated(system, fitted_q=20)
     assert again["boards"][linear.NAME]["rows"]["fitted Q"] == rows["fitted Q"]
     assert json.loads(json.dumps(first))["settings"]["gamma"] == GAMMA
+    console = Console(width=140, record=True)
+    for line in ope.describe(first):
+        console.print(line)
+    printed = console.export_text()
+    assert "gain 0.3" in printed and "true value" in printed and "floor: behaviour return" in printed
     shown = ope.summary(first)
     assert shown[f"{linear.NAME}/spearman"] == 1 and all(isinstance(x, float) for x in shown.values())
 
