@@ -65,10 +65,17 @@ def _differing(what: str, values: Sequence[str]) -> list[str]:
 
 
 def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    return {
-        "settings of the protocol": [_settings(record) for record in records],
-        "data (manifest hashes)": [record.result["manifest_hash"][:12] for record in records],
-    }
+    """What must not differ; of results that have a board for each environment, the data of each environment."""
+    found = {"settings of the protocol": [_settings(record) for record in records]}
+    boards = [record.result.get("boards", [""]) for record in records]
+    for environment in dict.fromkeys(name for names in boards for name in names):
+        of = f" of {environment}" if environment else ""
+        found[f"data{of} (manifest hashes)"] = [
+            record.result["manifest_hash"][:12]
+            for record, names in zip(records, boards, strict=True)
+            if environment in names
+        ]
+    return found
 
 
 def _settings(record: RunRecord) -> str:

@@ -180,6 +180,16 @@ def test_true_values_must_agree_too(runs):
         compare.print_table(runs)
 
 
+def test_each_environment_has_its_own_data(runs):
+    boards_of = {"walker2d": runs[1].result["boards"]["hopper"]}
+    elsewhere = dataclasses.replace(
+        runs[1], name="else", result={**runs[1].result, "manifest_hash": "f" * 64, "boards": boards_of}
+    )
+    found = boards([runs[0], elsewhere])
+    assert [board.environment for board in found] == ["hopper", "walker2d"]
+    compare.print_table([runs[0], elsewhere])
+
+
 def test_mixtures_are_refused(runs):
     other = dataclasses.replace(runs[1], result={**runs[1].result, "manifest_hash": "f" * 64})
     with pytest.raises(WmzooError, match=r"manifest hashes.*ffffffffffff.*--mixed"):
