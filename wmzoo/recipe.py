@@ -304,7 +304,7 @@ def override(source: Source, values: Mapping[str, Any], place: str) -> Source:
     """Apply values by dotted path, as a cell of a grid does."""
     for key, value in values.items():
         config = OmegaConf.create()
-        OmegaConf.update(config, key, _as_part(key, value), force_add=True)
+        OmegaConf.update(config, key, _as_part(value) if key in PARTS else value, force_add=True)
         update = _container(config)
         source = _merge(source, Source(update, {path: f"{place} ({key})" for path in _paths(update)}))
     return source
@@ -355,14 +355,14 @@ def _paths(values: Any, prefix: str = "") -> list[str]:
 PARTS = tuple(compat.KINDS)
 
 
-def _as_part(path: str, value: Any) -> Any:
+def _as_part(value: Any) -> Any:
     """``backbone: tdm`` is short for ``backbone: {name: tdm}``."""
-    return {"name": value} if path in PARTS and isinstance(value, str) else value
+    return {"name": value} if isinstance(value, str) else value
 
 
-def _merge(parent: Source, child: Source) -> Source:
+def _merge(parent: Source, child: Source, parts: Sequence[str] = PARTS) -> Source:
     base, update = dict(parent.values), dict(child.values)
-    for path in PARTS:
+    for path in parts:
         old, new = _normalise_part(base, path), _normalise_part(update, path)
         if new and "name" in new and old and old.get("name") != new["name"]:
             old.clear()
@@ -379,7 +379,7 @@ def _normalise_part(values: dict[str, Any], path: str) -> dict[str, Any] | None:
         values = values[key]
     if last not in values:
         return None
-    values[last] = _as_part(path, values[last])
+    values[last] = _as_part(values[last])
     return values[last] if isinstance(values[last], dict) else None
 
 
@@ -489,8 +489,14 @@ def settings_of(cls: type, overrides: Sequence[str], values: Mapping[str, Any] |
         WmzooError: with every mistake found.
     """
     problems: list[str] = []
-    given = {**(values or {}), **parse_overrides(overrides)}
-    built = build_config(cls, given, "", lambda path, message: problems.append(f"command line: {path}: {message}"))
+    parts = {f.name: f.default_factory for f in dataclasses.fields(cls) if "kind" in f.metadata}
+    defaults = {name: make().name for name, make in parts.items() if callable(make)}
+    source = Source({**defaults, **(values or {})}, {})
+    for text in overrides:
+        source = _merge(source, Source(parse_overrides([text]), {}), list(parts))
+    built = build_config(
+        cls, source.values, "", lambda path, message: problems.append(f"command line: {path}: {message}")
+    )
     if problems:
         raise WmzooError(*problems)
     return built

@@ -102,6 +102,27 @@ def test_the_ceiling_is_the_planner_on_the_true_simulator(workdir):
     assert np.mean(ceiling["returns"]) > np.mean(alone["returns"])
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "changed"),
+    [
+        (["planner=cem", "planner.rounds=8"], "cem", {"rounds": 8}),
+        (["planner.noise=0.3"], "proposal", {"noise": 0.3}),
+        (["planner={name: cem, rounds: 3}", "planner.std=0.1"], "cem", {"rounds": 3, "std": 0.1}),
+        (["planner.noise=0.3", "planner=mppi"], "mppi", {}),
+    ],
+)
+def test_a_planner_and_its_settings_are_told_in_any_way(words, name, changed):
+    found = settings_of(mpc.Config, words).planner
+    assert found.name == name and {key: getattr(found.config, key) for key in changed} == changed
+
+
+def test_settings_of_a_recipe_stay_where_the_command_line_is_silent():
+    recipe = {"planner": {"name": "cem", "elites": 0.2}, "episodes": 3}
+    kept = settings_of(mpc.Config, ["planner.rounds=8"], recipe)
+    assert (kept.planner.config.elites, kept.planner.config.rounds, kept.episodes) == (0.2, 8, 3)
+    assert settings_of(mpc.Config, ["planner=mppi"], recipe).planner.name == "mppi"
+
+
 def test_papers_settings_are_the_presets():
     choices = {name: mpc._planner(mpc.Config().planner, name).noise for name in ("hopper", "walker2d", "halfcheetah")}
     assert choices == {"hopper": 0.05, "walker2d": 0.2, "halfcheetah": 0.025}
