@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from wmzoo.evaluation.figures import COLOURS, GREYS, MARKERS, light_grid, save
 
 NORMAL = 1.96
 """Half a 95 % interval, in standard errors."""
+TITLE = 30
+"""Letters of a panel's title that fit into a line."""
 MARKS = {CEILING: ("--", "#000000"), FLOOR: (":", GREYS[2])}
 
 
@@ -65,7 +68,8 @@ def _values(axes: Axes, row: Row, floors: Sequence[Row], colour: str) -> None:
         height = float(np.mean(floor.results[0]["values"]))
         axes.axhline(height, linestyle=":", color=GREYS[2], linewidth=1.2, label=floor.title)
     rank = row.estimate("spearman")
-    axes.set_title(f"{row.title}\nSpearman {'-' if rank is None else f'{rank.mean:.2f}'}", fontsize=10)
+    title = "\n".join(textwrap.wrap(row.title, TITLE))
+    axes.set_title(f"{title}\nSpearman {'-' if rank is None else f'{rank.mean:.2f}'}", fontsize=10)
     light_grid(axes, "both")
 
 
