@@ -98,6 +98,7 @@ def evaluate(
     """
     began, found = time.perf_counter(), {}
     for environment in _environments(corpus, manifest, config):
+        ending(model, environment, config.ending)  # before anything that takes long
         task = _Task(environment, corpus, config, quiet=not progress)
         found[environment] = {**task.board(model.eval()), "manifest_hash": manifest["sha256"]}
     return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)

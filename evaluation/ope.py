@@ -96,6 +96,8 @@ def evaluate(
     for key, about in manifest["sets"].items():
         chosen.setdefault(corpus.sets[key].environment, []).append((corpus.sets[key], np.asarray(about["train"])))
     targets = {environment: find_policies(environment, config.policies) for environment in chosen}
+    for environment in chosen:
+        ending(model, environment, config.ending)  # before anything that takes long
     found = {}
     for environment, policies in targets.items():
         one = _Environment(environment, policies, chosen[environment], corpus, manifest, config, quiet=not progress)
