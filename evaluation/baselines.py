@@ -6,7 +6,8 @@ written out: they are short, and all policies of an environment are fitted at on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,15 @@ class Behaviour:
             terminated=np.concatenate(ends),
             lengths=np.array([len(rows) - 1 for rows, _ in parts]),
         )
+
+    def normalised(self, states: np.ndarray) -> np.ndarray:
+        """States ``[.., m]`` in units of the behaviour's spread around its mean, float32."""
+        center, spread = self._moments
+        return ((states - center) / spread).astype(np.float32)
+
+    @functools.cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.states.mean(0), self.states.std(0) + 1e-6
 
     @property
     def first(self) -> np.ndarray:
@@ -133,8 +143,7 @@ def _weighted(log_weights: np.ndarray, rewards: np.ndarray, often: np.ndarray) -
 
 def _clone(data: Behaviour, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation ``[R, n]`` of a Gaussian policy fitted to the behaviour's actions."""
-    center, scale = data.states.mean(0), data.states.std(0) + 1e-6
-    states = torch.from_numpy(((data.states - center) / scale).astype(np.float32))
+    states = torch.from_numpy(data.normalised(data.states))
     actions = torch.from_numpy(data.actions)
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
@@ -188,30 +197,53 @@ def fitted_q(data: Behaviour, policies: Sequence[Policy], gamma: float, steps: i
         draws: resamples of the initial states.
         quiet: show no progress.
     """
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
-    center, spread = data.states.mean(0), data.states.std(0) + 1e-6
+    rng = np.random.default_rng(0)
     longest = 1 / max(1 - gamma, 1e-3)  # steps that count
     scale = float(np.abs(data.rewards).mean() * longest) or 1.0
 
     def inputs(states: np.ndarray, actions: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.concatenate([(states - center) / spread, actions], -1).astype(np.float32))
+        return torch.from_numpy(np.concatenate([data.normalised(states), actions], -1).astype(np.float32))
 
     here = inputs(data.states, data.actions)
     # One action of each policy in each next state; sampling again in every step changes nothing on average.
     then = torch.stack([inputs(data.after, policy.act(data.after, rng)) for policy in policies])
     rewards = torch.from_numpy((data.rewards / scale).astype(np.float32))
+    going = torch.from_numpy(gamma * ~data.terminated).float()
     # No return can lie beyond these.
     least, most = (x.item() * longest for x in rewards.aminmax())
-    going = torch.from_numpy(gamma * ~data.terminated).float()
-    now, target = _networks(len(policies), here.shape[1]), _networks(len(policies), here.shape[1])
+
+    def wanted(target: Sequence[Tensor], rows: Tensor) -> Tensor:
+        following = _apply(target, then[:, rows]).clamp(min(least, 0.0), max(most, 0.0))
+        return rewards[rows] + going[rows] * following
+
+    found = _fit(len(policies), here, wanted, steps, quiet)
+    first = data.first
+    with torch.no_grad():
+        asked = torch.stack([inputs(first, policy.act(first, rng)) for policy in policies])
+        return resampled(scale * _apply(found, asked).numpy().astype(np.float64), draws)
+
+
+def _fit(
+    count: int, here: Tensor, wanted: Callable[[Sequence[Tensor], Tensor], Tensor], steps: int, quiet: bool
+) -> list[Tensor]:
+    """Fit ``count`` networks to what a slowly following copy of themselves makes them want.
+
+    Args:
+        count: of networks, ``P``.
+        here: ``[R, in]`` inputs of all rows.
+        wanted: from the copy's weights and rows ``[B]`` to outputs ``[P, B]``.
+        steps: of Adam.
+        quiet: show no progress.
+    """
+    generator = torch.Generator().manual_seed(0)
+    now, target = _networks(count, here.shape[1]), _networks(count, here.shape[1])
     optimizer = torch.optim.Adam(now, RATE)
     with bar("fitted Q evaluation", steps, quiet=quiet) as report:
         for step in range(steps):
             rows = torch.randint(len(here), (BATCH,), generator=generator)
             with torch.no_grad():
-                following = _apply(target, then[:, rows]).clamp(min(least, 0.0), max(most, 0.0))
-                wanted = rewards[rows] + going[rows] * following
-            loss = (_apply(now, here[rows].expand(len(policies), -1, -1)) - wanted).square().mean(1).sum()
+                goal = wanted(target, rows)
+            loss = (_apply(now, here[rows].expand(count, -1, -1)) - goal).square().mean(1).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -219,10 +251,7 @@ def fitted_q(data: Behaviour, policies: Sequence[Policy], gamma: float, steps: i
                 for old, new in zip(target, now, strict=True):
                     old.lerp_(new, AVERAGING)
             report(step + 1, "")
-    first = data.first
-    with torch.no_grad():
-        asked = torch.stack([inputs(first, policy.act(first, rng)) for policy in policies])
-        return resampled(scale * _apply(now, asked).numpy().astype(np.float64), draws)
+    return now
 
 
 def _networks(count: int, inputs: int) -> list[Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wmzoo.evaluation import board_rows, tables
 from wmzoo.evaluation.board_rows import Board, Row
-from wmzoo.evaluation.boards import CEILING, MODEL, Column, cell, short
+from wmzoo.evaluation.boards import CEILING, MODEL, Column, cell, legend, short
 from wmzoo.evaluation.bootstrap import Estimate, winner
 from wmzoo.evaluation.comparison import Comparison, Picture
 from wmzoo.evaluation.records import RunRecord, heading
@@ -40,13 +40,12 @@ def compare(
     """
     columns, boards = board_rows.columns_of(records), board_rows.boards(records, bool(mixed))
     models = list({row.run_ids: row for board in boards for row in board.rows if row.kind == MODEL}.values())
-    legend = "; ".join(f"{column.head}: {column.what}" for column in columns)
     return Comparison(
         short=[*(_grid(board, columns, full=False) for board in boards), _costs(models)],
         full=[*(_grid(board, columns, full=True) for board in boards), _costs(models)],
         caption=[
             heading(records, [len(row.seeds) for row in models]),
-            f"{legend}.",
+            legend(columns),
             RULES.format(resampled=resampled),
             *(f"MIXED: {problem}." for problem in mixed),
         ],

@@ -15,6 +15,7 @@ from typing import Any
 from rich.table import Table
 
 from wmzoo.model import WorldModel
+from wmzoo.recipe import plain
 
 MODEL, BASELINE, FLOOR, CEILING = "model", "baseline", "floor", "ceiling"
 KINDS = (CEILING, MODEL, BASELINE, FLOOR)
@@ -49,7 +50,7 @@ def result(
     """Put a result together."""
     return {
         "protocol": protocol,
-        "settings": plain_settings(config),
+        "settings": plain(config),
         "compat": model.compat,
         "trained_on": [] if "imported" in manifest else sorted(manifest["sets"]),
         "manifest_hash": manifest["sha256"],
@@ -57,13 +58,6 @@ def result(
         "boards": dict(boards),
         "seconds": seconds,
     }
-
-
-def plain_settings(config: Any) -> dict[str, Any]:
-    """A protocol's settings as plain JSON, a part as its name and settings."""
-    from wmzoo.recipe import plain
-
-    return plain(config)
 
 
 def summary(result: Mapping[str, Any]) -> dict[str, float]:
@@ -79,13 +73,13 @@ def summary(result: Mapping[str, Any]) -> dict[str, float]:
 def describe(result: Mapping[str, Any]) -> list[Any]:
     """What is printed of one run: a table for each environment, then what the columns mean."""
     tables = [_table(result, environment, board) for environment, board in result["boards"].items()]
-    return [*tables, f"{legend(result['columns'])} {result['seconds']:.1f} s in all."]
+    said = legend([Column(**column) for column in result["columns"]])
+    return [*tables, f"{said} ±: half of the 95 % interval. {result['seconds']:.1f} s in all."]
 
 
-def legend(columns: Sequence[Mapping[str, str]]) -> str:
+def legend(columns: Sequence[Column]) -> str:
     """What the columns of boards mean."""
-    said = "; ".join(f"{column['head']}: {column['what']}" for column in columns)
-    return f"{said}. ±: half of the 95 % interval."
+    return "; ".join(f"{column.head}: {column.what}" for column in columns) + "."
 
 
 def _table(result: Mapping[str, Any], environment: str, board: Mapping[str, Any]) -> Table:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from wmzoo.evaluation import board_comparison, boards
 from wmzoo.evaluation.board_rows import Board
 from wmzoo.evaluation.boards import Column, describe, summary
 from wmzoo.evaluation.comparison import Comparison
-from wmzoo.evaluation.ranking import resampled
+from wmzoo.evaluation.ranking import UNDEFINED, interval, resampled
 from wmzoo.evaluation.records import RunRecord
 from wmzoo.evaluation.remembered import digest, folder_of, remember
 from wmzoo.evaluation.targets import find_policies
@@ -47,7 +47,7 @@ __all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
 
 PROTOCOL = "mpc/v1"
 HORIZON, HORIZONS = 25, {"hopper": 50}
-NOISE, NOISES = 0.1, {"hopper": 0.05, "walker2d": 0.2, "halfcheetah": 0.025}
+NOISES = {"hopper": 0.05, "walker2d": 0.2, "halfcheetah": 0.025}
 """Yin et al. (2025), appendix B.5; noise in units of the action limits."""
 DRAWS = 1000
 
@@ -168,13 +168,13 @@ class _Task:
     def board(self, model: WorldModel) -> dict[str, Any]:
         """All rows of the environment."""
         planner = self.config.planner.name
-        rows = {"model": self._row(boards.MODEL, _Planned(self, functools.partial(_Imagined, model)), model.name)}
+        rows = {"model": self._row(boards.MODEL, _planned(self, functools.partial(_Imagined, model)), model.name)}
         if self.known.rule is not None:
-            ceiling = _Planned(self, _Copies)
+            ceiling = _planned(self, _Copies)
             rows[f"{planner} on the true simulator"] = self._remembered("ceiling", boards.CEILING, ceiling)
         if self.policy is not None:
-            rows["proposal policy"] = self._remembered("proposal", boards.BASELINE, _Following(self, self.policy))
-        rows["random actions"] = self._remembered("random", boards.FLOOR, _Following(self, None))
+            rows["proposal policy"] = self._remembered("proposal", boards.BASELINE, _following(self.policy))
+        rows["random actions"] = self._remembered("random", boards.FLOOR, _following(None))
         plan = f"{planner}, {self.config.candidates} candidates, horizon {self.horizon}"
         return {"about": f"{plan}, {self.config.episodes} episodes of at most {self.steps} steps", "rows": rows}
 
@@ -191,17 +191,27 @@ class _Task:
 
     def _row(self, kind: str, actor: _Actor, label: str) -> dict[str, Any]:
         """Play the episodes, and put what they gave into a row."""
+        returns, lengths, seconds = self._play(actor, label)
+        metrics = {
+            "return": _interval(returns),
+            "score": _interval(np.array([self.known.score(r) for r in returns], float)),
+            "steps": _interval(lengths.astype(float)),
+            "ms": _interval(np.array([1000 * seconds / lengths.sum()])),
+        }
+        return {"kind": kind, "metrics": metrics, "seconds": seconds, "returns": returns.tolist()}
+
+    def _play(self, actor: _Actor, label: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """Returns ``[E]`` and lengths ``[E]`` of the episodes, and the seconds that all decisions took."""
         count, m = self.config.episodes, self.columns.states
         simulator = make_simulator(self.name, count, np.random.default_rng([self.config.seed, 0]))
-        rng = np.random.default_rng([self.config.seed, 1])
+        rng, plan = np.random.default_rng([self.config.seed, 1]), None
         history = np.zeros((count, self.steps + 1, len(self.columns.names)), np.float32)
         returns, lengths, seconds, active = np.zeros(count), np.zeros(count, int), 0.0, np.arange(count)
         history[:, 0, :m] = simulator.observe()
-        actor.begin(count)
         with bar(f"{PROTOCOL} {label} in {self.name}", self.steps, quiet=self.quiet, unit="decisions") as report:
             for t in range(self.steps):
                 began = time.perf_counter()
-                actions = actor.act(simulator, history[active, : t + 1], active, rng)
+                actions, plan = actor(_Moment(simulator, active, history[active, : t + 1], rng), plan)
                 seconds += time.perf_counter() - began
                 rewards, terminated = simulator.step(actions, active)
                 history[active, t, m + 1 :] = self.columns.scaled(actions)
@@ -209,116 +219,74 @@ class _Task:
                 history[active, t + 1, m] = rewards
                 returns[active] += rewards
                 lengths[active] += 1
-                actor.keep(~terminated)
+                plan = None if plan is None else plan[~terminated]
                 active = active[~terminated]
                 report(t + 1, f"{len(active)} of {count} episodes go on")
                 if not len(active):
                     break
-        metrics = {
-            "return": _interval(returns),
-            "score": _interval(np.array([self.known.score(r) for r in returns], float)),
-            "steps": _interval(lengths.astype(float)),
-            "ms": {**_interval(np.array([1000 * seconds / lengths.sum()])), "draws": None},
-        }
-        return {"kind": kind, "metrics": metrics, "seconds": seconds, "returns": returns.tolist()}
+        return returns, lengths, seconds
 
 
 def _interval(values: np.ndarray) -> dict[str, Any]:
     """The mean over episodes with its bootstrap interval; None throughout where it is not defined."""
     if not np.isfinite(values).all():
-        return {"value": None, "low": None, "high": None, "draws": None}
+        return dict(UNDEFINED)
     if len(values) == 1:
-        return {"value": float(values[0]), "low": None, "high": None, "draws": None}
-    found = resampled(values[None], DRAWS)
-    low, high = np.quantile(found.draws, [0.025, 0.975])
-    draws = [float(f"{x:.5g}") for x in found.draws[:, 0]]
-    return {"value": float(values.mean()), "low": float(low), "high": float(high), "draws": draws}
+        return {**UNDEFINED, "value": float(values[0])}
+    return interval(float(values.mean()), resampled(values[None], DRAWS).draws[:, 0])
 
 
-class _Actor(Protocol):
-    """Who acts in all episodes that go on."""
+@dataclass(frozen=True, eq=False)
+class _Moment:
+    """What one who acts is told.
 
-    def begin(self, episodes: int) -> None:
-        """Before the first decision."""
-
-    def act(
-        self, simulator: Simulator, history: np.ndarray, active: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """Actions ``[A, n]`` in units of the limits, after rows ``[A, t, M]`` of the copies ``active``."""
-
-    def keep(self, going: np.ndarray) -> None:
-        """Which of the episodes go on, ``[A]`` bool."""
-
-
-class _Following:
-    """A policy, or uniformly random actions.
-
-    Args:
-        task: what is controlled.
-        policy: None for random actions.
+    Attributes:
+        simulator: of all episodes.
+        active: ``[A]`` the copies that go on.
+        history: ``[A, t, M]`` their rows so far.
+        rng: draws.
     """
 
-    def __init__(self, task: _Task, policy: Policy | None):
-        self.task, self.policy = task, policy
-
-    def begin(self, episodes: int) -> None:
-        """See :class:`_Actor`."""
-
-    def act(
-        self, simulator: Simulator, history: np.ndarray, active: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """See :class:`_Actor`."""
-        if self.policy is None:
-            return rng.uniform(-1, 1, (len(active), simulator.actions)).astype(np.float32)
-        return self.policy.act(simulator.observe()[active], rng)
-
-    def keep(self, going: np.ndarray) -> None:
-        """See :class:`_Actor`."""
+    simulator: Simulator
+    active: np.ndarray
+    history: np.ndarray
+    rng: np.random.Generator
 
 
-class _Planned:
-    """A planner.
+_Actor = Callable[[_Moment, Any], tuple[np.ndarray, Any]]
+"""From a moment and the plan of the last one, ``[A, ...]`` or None, to actions ``[A, n]`` in units of the limits, and a
+plan."""
 
-    Args:
-        task: what is controlled.
-        futures: makes the futures of a task after a history, see :class:`_Imagined` and :class:`_Copies`.
-    """
 
-    def __init__(self, task: _Task, futures: Callable[..., Futures]):
-        self.task, self.futures, self.plan = task, futures, None
+def _following(policy: Policy | None) -> _Actor:
+    """A policy, or uniformly random actions if there is none."""
 
-    def begin(self, episodes: int) -> None:
-        """See :class:`_Actor`."""
-        self.plan = self.task.planner.start(self.task.search(episodes))
+    def act(now: _Moment, plan: None) -> tuple[np.ndarray, None]:
+        if policy is None:
+            return now.rng.uniform(-1, 1, (len(now.active), now.simulator.actions)).astype(np.float32), None
+        return policy.act(now.simulator.observe()[now.active], now.rng), None
 
-    def act(
-        self, simulator: Simulator, history: np.ndarray, active: np.ndarray, rng: np.random.Generator
-    ) -> np.ndarray:
-        """See :class:`_Actor`."""
-        futures = self.futures(task=self.task, simulator=simulator, history=history, active=active, rng=rng)
-        actions, self.plan = self.task.planner.decide(futures, self.task.search(len(active)), self.plan, rng)
-        return np.clip(actions, -1, 1).astype(np.float32)
+    return act
 
-    def keep(self, going: np.ndarray) -> None:
-        """See :class:`_Actor`."""
-        self.plan = None if self.plan is None else self.plan[going]
+
+def _planned(task: _Task, futures: Callable[[_Task, _Moment], Futures]) -> _Actor:
+    """A planner, in the futures that a task has at a moment, see :class:`_Imagined` and :class:`_Copies`."""
+
+    def act(now: _Moment, plan: Any) -> tuple[np.ndarray, Any]:
+        search = task.search(len(now.active))
+        plan = task.planner.start(search) if plan is None else plan
+        actions, plan = task.planner.decide(futures(task, now), search, plan, now.rng)
+        return np.clip(actions, -1, 1).astype(np.float32), plan
+
+    return act
 
 
 class _Imagined:
     """Futures in a world model."""
 
-    def __init__(
-        self,
-        model: WorldModel,
-        *,
-        task: _Task,
-        simulator: Simulator,
-        history: np.ndarray,
-        active: np.ndarray,
-        rng: np.random.Generator,
-    ):
-        self.model, self.task, self.rng = model, task, rng
-        rows = history[:, -model.context :] if task.config.history else history[:, -1:]
+    def __init__(self, model: WorldModel, task: _Task, now: _Moment):
+        self.model, self.task, self.rng = model, task, now.rng
+        rows = now.history[:, -model.context :] if task.config.history else now.history[:, -1:]
         self.window = window_of(rows, model.variates[task.name]).to(next(model.parameters()).device)
 
     def follow(self, actions: np.ndarray) -> np.ndarray:
@@ -357,17 +325,9 @@ class _Imagined:
 class _Copies:
     """Futures in copies of the true simulator."""
 
-    def __init__(
-        self,
-        *,
-        task: _Task,
-        simulator: Simulator,
-        history: np.ndarray,
-        active: np.ndarray,
-        rng: np.random.Generator,
-    ):
-        assert isinstance(simulator, PlanarSimulator)
-        self.task, self.rng, self.present = task, rng, simulator.states[active]
+    def __init__(self, task: _Task, now: _Moment):
+        assert isinstance(now.simulator, PlanarSimulator)
+        self.task, self.rng, self.present = task, now.rng, now.simulator.states[now.active]
         self.copies = task.copies
 
     def follow(self, actions: np.ndarray) -> np.ndarray:
@@ -407,6 +367,6 @@ def _planner(chosen: Choice, environment: str) -> Planner:
     """The planner that a recipe names, with the paper's noise for the environment where none is given."""
     config = chosen.config
     if getattr(config, "noise", 0.0) is None:
-        config = dataclasses.replace(config, noise=NOISES.get(environment, NOISE))
+        config = dataclasses.replace(config, noise=NOISES.get(environment))
     planner: Planner = registry.find("planners", chosen.name).build(config)
     return planner

@@ -37,7 +37,7 @@ from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.terminations import AUTO, CHOICES, ending, observing
-from wmzoo.trajectories import window_of
+from wmzoo.trajectories import first_row
 
 __all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "published", "summary"]
 
@@ -206,10 +206,8 @@ class _Environment:
 
     def _roll(self, model: WorldModel, which: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         device = next(model.parameters()).device
-        rows = np.zeros((len(which), 1, len(self.columns.names)), np.float32)
-        rows[:, 0, : self.columns.states] = self.starts[starts]
-        window = window_of(rows, model.variates[self.name]).to(device)
         variates = model.variates[self.name]
+        window = first_row(self.starts[starts], variates).to(device)
         policy = acting(list(self.policies.values()), which, self.columns, np.random.default_rng(int(which[0])))
         rolled = model.rollout(
             window,

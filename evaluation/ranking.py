@@ -53,13 +53,17 @@ def score(estimated: Values, truth: Values) -> dict[str, Any]:
     """
     found = _metrics(estimated.mean[None], truth.mean[None])
     drawn = _metrics(estimated.draws, truth.draws)
-    return {name: _interval(float(found[name][0]), drawn[name]) for name in METRICS}
+    return {name: interval(float(found[name][0]), drawn[name]) for name in METRICS}
 
 
-def _interval(value: float, draws: np.ndarray) -> dict[str, Any]:
+UNDEFINED = {"value": None, "low": None, "high": None, "draws": None}
+
+
+def interval(value: float, draws: np.ndarray) -> dict[str, Any]:
+    """A value with its 95 % interval and the draws ``[D]`` that it is taken from; all None if it is not defined."""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(value) or not len(draws):
-        return {"value": None, "low": None, "high": None, "draws": None}
+        return dict(UNDEFINED)
     low, high = np.quantile(draws, [0.025, 0.975])
     return {"value": value, "low": float(low), "high": float(high), "draws": [float(f"{x:.5g}") for x in draws]}
 

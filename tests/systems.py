@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
 
 from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.store import EPISODE, TrajectorySet, make_set, write_corpus
@@ -88,6 +89,20 @@ def edited(path):
         sets = [group["data"].id for levels in file["sets"].values() for group in levels.values()]
         rows = [(data.get_offset(), data.get_storage_size()) for data in sets]
     seal(path, rows)
+
+
+def run_until(trainer, step, monkeypatch):
+    """Train up to a step, and interrupt it there as Ctrl-C does."""
+    update = trainer._update
+
+    def interrupted(window, rows):
+        if trainer.step == step:
+            raise KeyboardInterrupt
+        return update(window, rows)
+
+    monkeypatch.setattr(trainer, "_update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(quiet=True)
 
 
 @contextlib.contextmanager

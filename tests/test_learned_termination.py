@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from systems import system_corpus, system_set, toy_recipe, walled_episode
+from systems import run_until, system_corpus, system_set, toy_recipe, walled_episode
 
 from wmzoo import checkpoint, recipe, report, training
 from wmzoo.data.splits import merge_variates
@@ -134,16 +134,7 @@ def test_interrupted_and_resumed_training_ends_with_the_same_bits(workdir, monke
     write_corpus(workdir / "toy.h5", [walled()], {})
     whole = training.train(made(tracking={"folder": "whole"}), quiet=True)
     trainer = training.Trainer(made())
-    update = trainer._update
-
-    def interrupted(window, rows):
-        if trainer.step == 13:
-            raise KeyboardInterrupt
-        return update(window, rows)
-
-    monkeypatch.setattr(trainer, "_update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(quiet=True)
+    run_until(trainer, 13, monkeypatch)
     resumed = training.train(made(), resume=True, quiet=True)
     a, b = (checkpoint.read(folder / checkpoint.LAST)[0] for folder in (resumed, whole))
     assert all(torch.equal(a[key], b[key]) for key in a)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from systems import SMALL, system_corpus, system_set, toy_recipe
+from systems import SMALL, run_until, system_corpus, system_set, toy_recipe
 
 from wmzoo import checkpoint, recipe, tracking, training
 from wmzoo.data.store import write_corpus
@@ -94,16 +94,7 @@ def test_heterogeneous_training_stops_and_resumes_with_the_same_bits(workdir, mo
     whole = training.train(toy(workdir, data=data, tracking={"folder": "whole"}), quiet=True)
     made = toy(workdir, data={**data, "workers": 0}, tracking={"folder": "stopped"})
     trainer = training.Trainer(made)
-    update = trainer._update
-
-    def interrupted(window, rows):
-        if trainer.step == 13:
-            raise KeyboardInterrupt
-        return update(window, rows)
-
-    monkeypatch.setattr(trainer, "_update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.run(quiet=True)
+    run_until(trainer, 13, monkeypatch)
     resumed = training.train(made, resume=True, quiet=True)
     a, b = (checkpoint.read(folder / checkpoint.LAST)[0] for folder in (whole, resumed))
     assert all(torch.equal(a[key], b[key]) for key in a)

@@ -26,11 +26,11 @@ from wmzoo.binning import share_outside
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
-from wmzoo.terminations import Ending, Policy
 from wmzoo.trajectories import REWARD, Window
 
 if TYPE_CHECKING:
     from wmzoo.model import WorldModel
+    from wmzoo.terminations import Ending, Policy
 
 ENSEMBLES = ("mixture", "trajectory", "step")
 PRECISIONS = ("fp32", "bf16")

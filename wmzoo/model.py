@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,15 @@ from torch import Tensor, nn
 from wmzoo import compat, imagination, registry
 from wmzoo.backbone import Layout, Members
 from wmzoo.errors import WmzooError
-from wmzoo.imagination import Ending, Policy, Rollout, State, last_rows
+from wmzoo.imagination import Rollout, State, last_rows
 from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
 from wmzoo.recipe import Recipe
 from wmzoo.recipe import load as load_recipe
 from wmzoo.trajectories import Columns, Variates, Window, pad_columns
+
+if TYPE_CHECKING:
+    from wmzoo.terminations import Ending, Policy
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -288,13 +288,13 @@ def first_row(states: Tensor | np.ndarray, variates: Variates) -> Window:
     """The windows of trajectories that begin in the given states: one row each, reward 0, its action open.
 
     Args:
-        states: ``[B, m]``, physical units.
+        states: ``[B, m]``, physical units; a learned ``terminated`` may be left out, see :func:`window_of`.
         variates: of the environment.
 
     Raises:
         ValueError: the number of states is not that of the variates.
     """
     states = torch.as_tensor(states, dtype=torch.float32)
-    if states.ndim != 2 or states.shape[1] != variates.states:
+    if states.ndim != 2 or variates.states - states.shape[1] not in (0, int(variates.terminated)):
         raise ValueError(f"Expected [B, {variates.states}] states, got {tuple(states.shape)}.")
     return window_of(torch.nn.functional.pad(states, (0, variates.actions + 1))[:, None], variates)

@@ -29,7 +29,7 @@ from wmzoo.model import WorldModel
 from wmzoo.runs import open_sets, split_set
 from wmzoo.terminations import AUTO, Ending
 from wmzoo.terminations import ending as ending_of
-from wmzoo.trajectories import Variates, Window, window_of
+from wmzoo.trajectories import Variates, Window, first_row, window_of
 
 Starts = Callable[[np.random.Generator, int], Window]
 """Draws that many true histories, ``[B, T, M]``."""
@@ -238,8 +238,7 @@ def _window(starts: np.ndarray | Tensor | Window, variates: Variates) -> Window:
     try:
         if isinstance(starts, Window):
             return window_of(starts.values.cpu(), variates, starts.valid.cpu())
-        states = torch.as_tensor(starts, dtype=torch.float32).cpu()
-        return window_of(torch.nn.functional.pad(states, (0, variates.actions + 1)).unsqueeze(1), variates)
+        return first_row(torch.as_tensor(starts).cpu(), variates)
     except (TypeError, ValueError) as error:
         columns = len(variates.names)
         raise WmzooError(

@@ -97,8 +97,8 @@ def test_the_ceiling_is_the_planner_on_the_true_simulator(workdir):
     )
     corpus = SimpleNamespace(path=workdir / "none.h5")
     task = mpc._Task("hopper", corpus, config, quiet=True)
-    ceiling = task._row("ceiling", mpc._Planned(task, mpc._Copies), "ceiling")
-    alone = task._row("baseline", mpc._Following(task, task.policy), "alone")
+    ceiling = task._row("ceiling", mpc._planned(task, mpc._Copies), "ceiling")
+    alone = task._row("baseline", mpc._following(task.policy), "alone")
     assert np.mean(ceiling["returns"]) > np.mean(alone["returns"])
 
 

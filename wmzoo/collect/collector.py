@@ -201,13 +201,18 @@ class _Job:
         self.trained = level in QUICK_LEVELS
         determined = {
             "key": self.key,
-            **{name: getattr(wanted, name) for name in ("seed", "steps", "training", "episode")},
+            **self.settings,
             "versions": versions(),
             "policies": self.ladder.digest() if self.ladder else "",
             "part": PART_TRANSITIONS,
         }
         digest = hashlib.sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()[:12]
         self.name = f"{environment}-{level}-{digest}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe's, as far as a set's content depends on them."""
+        return {name: getattr(self.wanted, name) for name in ("seed", "steps", "training", "episode")}
 
     @property
     def bought(self) -> int:
@@ -268,19 +273,7 @@ class _Job:
         # A cut episode says nothing of its behaviour's return.
         cut = episodes["truncated"] & (np.array([len(r) for r in rows]) <= self.limit)
         mean = float(episodes["return"][~cut | cut.all()].mean(dtype=np.float64))
-        score = self.known.score(mean)
-        behaviours = [behaviour.to_json() for behaviour in self.behaviours]
-        about = {
-            **{name: getattr(self.wanted, name) for name in ("seed", "steps", "training", "episode")},
-            "environment": self.environment,
-            "level": self.level,
-            "versions": versions(),
-            "behaviours": behaviours + [{"name": "buffer", "kind": "buffer"}] * bool(self.bought),
-            "episodes": len(rows),
-            "return_mean": round(mean, 2),
-            **({} if score is None else {"score": score}),
-        }
-        columns, component = layout(self.environment), self.known.component
+        columns = layout(self.environment)
         return make_set(
             self.environment,
             self.level,
@@ -289,10 +282,25 @@ class _Job:
             columns.dt,
             rows,
             episodes,
-            about,
-            component=component,
+            self._about(len(rows), mean),
+            component=self.known.component,
             bodies=columns.bodies,
         )
+
+    def _about(self, episodes: int, mean: float) -> dict[str, Any]:
+        """What a set says of how it was made."""
+        score = self.known.score(mean)
+        behaviours = [behaviour.to_json() for behaviour in self.behaviours]
+        return {
+            **self.settings,
+            "environment": self.environment,
+            "level": self.level,
+            "versions": versions(),
+            "behaviours": behaviours + [{"name": "buffer", "kind": "buffer"}] * bool(self.bought),
+            "episodes": episodes,
+            "return_mean": round(mean, 2),
+            **({} if score is None else {"score": score}),
+        }
 
 
 # --- training the policies that no ladder gives ----------------------------------------------------------------

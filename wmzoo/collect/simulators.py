@@ -62,7 +62,27 @@ def make_simulator(name: str, count: int, rng: np.random.Generator) -> Simulator
     return GymnasiumSimulator(name, count, rng)
 
 
-class Counted:
+class _Around:
+    """A simulator around another one; what it does not change is that one's."""
+
+    def __init__(self, inner: Simulator):
+        self.inner, self.environment, self.actions = inner, inner.environment, inner.actions
+
+    @property
+    def ages(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.ages
+
+    def reset(self, chosen: np.ndarray) -> None:
+        """See :class:`Simulator`."""
+        self.inner.reset(chosen)
+
+    def observe(self) -> np.ndarray:
+        """See :class:`Simulator`."""
+        return self.inner.observe()
+
+
+class Counted(_Around):
     """A simulator that rewards what is rarely seen instead of what its environment rewards.
 
     Observations are hashed to 16 bits, the signs of random projections; a copy gains ``1 / sqrt(n)`` for a hash that
@@ -76,23 +96,10 @@ class Counted:
     BITS = 16
 
     def __init__(self, inner: Simulator, rng: np.random.Generator):
-        self.inner, self.environment, self.actions = inner, inner.environment, inner.actions
+        super().__init__(inner)
         self._seen = RunningMoments(inner.observe().shape[1])
         self._projection = rng.standard_normal((len(self._seen.mean), self.BITS))
         self._counts = np.zeros(1 << self.BITS, np.int64)
-
-    @property
-    def ages(self) -> np.ndarray:
-        """See :class:`Simulator`."""
-        return self.inner.ages
-
-    def reset(self, chosen: np.ndarray) -> None:
-        """See :class:`Simulator`."""
-        self.inner.reset(chosen)
-
-    def observe(self) -> np.ndarray:
-        """See :class:`Simulator`."""
-        return self.inner.observe()
 
     def step(self, actions: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Simulator`."""
@@ -106,7 +113,7 @@ class Counted:
         return 1 / np.sqrt(self._counts[cells]), terminated
 
 
-class Recorded:
+class Recorded(_Around):
     """A simulator that keeps the episodes played in it: the buffer of whatever trains there.
 
     Args:
@@ -117,24 +124,15 @@ class Recorded:
     """
 
     def __init__(self, inner: Simulator):
-        self.inner, self.environment, self.actions = inner, inner.environment, inner.actions
+        super().__init__(inner)
         self.episodes: list[Episode] = []
         self._played: list[list[tuple[np.ndarray, np.ndarray, float, np.ndarray, bool]]] = [[] for _ in inner.ages]
-
-    @property
-    def ages(self) -> np.ndarray:
-        """See :class:`Simulator`."""
-        return self.inner.ages
 
     def reset(self, chosen: np.ndarray) -> None:
         """See :class:`Simulator`."""
         for index in chosen:
             self._keep(index)
-        self.inner.reset(chosen)
-
-    def observe(self) -> np.ndarray:
-        """See :class:`Simulator`."""
-        return self.inner.observe()
+        super().reset(chosen)
 
     def step(self, actions: np.ndarray, chosen: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`Simulator`."""

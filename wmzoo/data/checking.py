@@ -33,7 +33,7 @@ def check_corpus(path: str, quiet: bool = False) -> None:
     wrong += shared_episodes(corpus)
     if wrong:
         raise WmzooError(*(f"{corpus.path}: {problem}" for problem in wrong))
-    steps = sum(len(item.data) - len(item.lengths) for item in corpus.sets.values())
+    steps = sum(item.transitions for item in corpus.sets.values())
     out.print(f"{corpus.path}: {len(corpus.sets)} sets, {steps:,} steps, no problems found", highlight=False)
 
 

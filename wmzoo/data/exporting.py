@@ -86,7 +86,7 @@ def _episode(group: h5py.Group, item: TrajectorySet, index: int) -> None:
 
 
 def _metadata(item: TrajectorySet) -> dict[str, Any]:
-    steps = len(item.data) - len(item.lengths)
+    steps = item.transitions
     actions = np.asarray(item.data[:, item.states + 1 :])
     return {
         "total_episodes": len(item.lengths),

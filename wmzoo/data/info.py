@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rich.table import Table
@@ -29,7 +29,7 @@ def print_info(path: str, variates: bool = False) -> None:
     """
     corpus, out = open_corpus(path), console()
     size, episodes = corpus.path.stat().st_size / 1e6, sum(len(item.episodes) for item in corpus.sets.values())
-    steps = sum(len(item.data) for item in corpus.sets.values()) - episodes
+    steps = sum(item.transitions for item in corpus.sets.values())
     environments = {item.environment for item in corpus.sets.values()}
     out.print(
         f"{corpus.path}: {len(corpus.sets)} sets, environments: {len(environments)}, {episodes:,} episodes, "
@@ -48,39 +48,25 @@ TEXTS = ("set", "component", "behaviour")
 
 
 def _sets(corpus: Corpus) -> Table:
+    """A line a set; normalised scores where any set has one."""
+    items = list(corpus.sets.values())
+    columns = {name: column for name, column in _COLUMNS.items() if name != SCORE or any(map(_score, items))}
     table = Table(box=None, pad_edge=False, header_style="dim")
-    scored = any("score" in item.about for item in corpus.sets.values())
-    for name in (
-        "set",
-        "component",
-        "episodes",
-        "steps",
-        "m",
-        "n",
-        "return",
-        *(["D4RL score"] if scored else []),
-        "terminated",
-        "train/val/test",
-        "behaviour",
-    ):
+    for name in columns:
         table.add_column(name, justify="left" if name in TEXTS else "right", no_wrap=True)
-    for item in corpus.sets.values():
-        score = item.about.get("score")
-        returns = item.episodes["return"]
-        table.add_row(
-            item.key,
-            item.component,
-            f"{len(returns):,}",
-            f"{len(item.data) - len(returns):,}",
-            str(item.states),
-            str(item.actions),
-            f"{returns.mean():.1f} ± {returns.std():.1f}",
-            *(["" if score is None else f"{score:.1f}"] if scored else []),
-            f"{item.episodes['terminated'].mean():.0%}",
-            _split_counts(item),
-            _behaviour(item),
-        )
+    for item in items:
+        table.add_row(*(column(item) for column in columns.values()))
     return table
+
+
+def _return(item: TrajectorySet) -> str:
+    returns = item.episodes["return"]
+    return f"{returns.mean():.1f} ± {returns.std():.1f}"
+
+
+def _score(item: TrajectorySet) -> str:
+    score = item.about.get("score")
+    return "" if score is None else f"{score:.1f}"
 
 
 def _split_counts(item: TrajectorySet) -> str:
@@ -93,11 +79,27 @@ def _split_counts(item: TrajectorySet) -> str:
 
 def _behaviour(item: TrajectorySet) -> str:
     """How many behaviours there are, and of what kinds."""
-    kinds = [str(b["kind"]) if isinstance(b, dict) and "kind" in b else "?" for b in item.about.get("behaviours", [])]
+    kinds = [kind or "?" for kind in item.kinds]
     named = list(dict.fromkeys(kinds))
     if not kinds:
         return "unknown"
     return f"{len(kinds)} {named[0]}" if len(named) == 1 else f"{len(kinds)}, {len(named)} kinds"
+
+
+SCORE = "D4RL score"
+_COLUMNS: dict[str, Callable[[TrajectorySet], str]] = {
+    "set": lambda item: item.key,
+    "component": lambda item: item.component,
+    "episodes": lambda item: f"{len(item.episodes):,}",
+    "steps": lambda item: f"{item.transitions:,}",
+    "m": lambda item: str(item.states),
+    "n": lambda item: str(item.actions),
+    "return": _return,
+    SCORE: _score,
+    "terminated": lambda item: f"{item.episodes['terminated'].mean():.0%}",
+    "train/val/test": _split_counts,
+    "behaviour": _behaviour,
+}
 
 
 def _groups(corpus: Corpus, apart: bool) -> dict[str, list[TrajectorySet]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +29,16 @@ def print_table(path: str, to: Path | None = None) -> None:
         WmzooError: the corpus can't be opened, or the file can't be written.
     """
     corpus = open_corpus(path)
-    kinds = _kinds(corpus)
-    lines = [_line(corpus, items, kinds) for items in _environments(corpus)]
+    kinds, seconds = _kinds(corpus), costs_of(corpus.path)
+    lines = [_line(items, seconds, kinds) for items in _environments(corpus)]
+    total = _total(corpus, len(lines), seconds)
     if to is None:
-        console().print(_printed(kinds, lines, _total(corpus)))
+        console().print(_printed(kinds, lines, total))
         return
     if not to.parent.is_dir():
         raise WmzooError(f"{to}: its folder is not there; make it, or choose another place by --md.")
     with replacing(to) as partial:
-        partial.write_text(_markdown(corpus, kinds, lines))
+        partial.write_text(_markdown(corpus.path.stem, kinds, lines, total))
     console().print(f"{to}", highlight=False)
 
 
@@ -56,23 +57,17 @@ def _kinds(corpus: Corpus) -> list[str]:
 
 def _kind_of(item: TrajectorySet) -> list[str]:
     """The kind of each episode's behaviour: as its collection calls it, or ``all`` if nothing is known of it."""
-    told = [
-        str(b["kind"]) if isinstance(b, dict) and "kind" in b else UNKNOWN for b in item.about.get("behaviours", [])
-    ]
-    return [told[index] if 0 <= index < len(told) else UNKNOWN for index in item.episodes["behaviour"]]
+    told = item.kinds
+    return [told[index] or UNKNOWN if 0 <= index < len(told) else UNKNOWN for index in item.episodes["behaviour"]]
 
 
-def _line(corpus: Corpus, items: Sequence[TrajectorySet], kinds: Sequence[str]) -> list[str]:
-    first, seconds = items[0], costs_of(corpus.path)
+def _line(items: Sequence[TrajectorySet], seconds: Mapping[str, float], kinds: Sequence[str]) -> list[str]:
+    first = items[0]
     spent = [seconds[item.key] for item in items if item.key in seconds]
     facts = [first.environment, first.component, str(first.states), str(first.actions), f"{first.dt:g}"]
-    facts += [f"{_steps(items):,}", f"{sum(len(item.episodes) for item in items):,}"]
+    facts += [f"{sum(item.transitions for item in items):,}", f"{sum(len(item.episodes) for item in items):,}"]
     facts += [f"{sum(spent):.0f}" if spent else "", f"{sum(item.data.nbytes for item in items) / 1e6:.1f}"]
     return facts + list(_returns(items, kinds))
-
-
-def _steps(items: Sequence[TrajectorySet]) -> int:
-    return sum(len(item.data) - len(item.episodes) for item in items)
 
 
 def _returns(items: Sequence[TrajectorySet], kinds: Sequence[str]) -> Iterator[str]:
@@ -85,11 +80,11 @@ def _returns(items: Sequence[TrajectorySet], kinds: Sequence[str]) -> Iterator[s
         yield f"{own.mean():.{digits}f} ± {own.std():.{digits}f}" if len(own) else ""
 
 
-def _total(corpus: Corpus) -> str:
-    items, seconds = list(corpus.sets.values()), costs_of(corpus.path)
+def _total(corpus: Corpus, environments: int, seconds: Mapping[str, float]) -> str:
+    items = list(corpus.sets.values())
     spent = f", {sum(seconds.values()):,.0f} s of collection" if seconds else ""
     return (
-        f"{len(_environments(corpus))} environments, {_steps(items):,} steps, "
+        f"{environments} environments, {sum(item.transitions for item in items):,} steps, "
         f"{sum(len(item.episodes) for item in items):,} episodes, {corpus.path.stat().st_size / 1e6:.1f} MB{spent}"
     )
 
@@ -111,7 +106,7 @@ def _printed(kinds: Sequence[str], lines: Sequence[Sequence[str]], total: str) -
     return table
 
 
-def _markdown(corpus: Corpus, kinds: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _markdown(name: str, kinds: Sequence[str], lines: Sequence[Sequence[str]], total: str) -> str:
     """A document: what made it, the sums, and the table."""
     heads = [*FACTS, *(f"return, {kind}" for kind in kinds)]
     ruler = ["---" if name in WORDS else "---:" for name in heads]
@@ -122,4 +117,4 @@ def _markdown(corpus: Corpus, kinds: Sequence[str], lines: Sequence[Sequence[str
         "behaviour; episodes that were cut short count as they are."
     )
     body = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-    return f"# {corpus.path.stem}\n\n{_total(corpus)}. Made by `wmzoo data table`.\n\n{about}\n\n{body}\n"
+    return f"# {name}\n\n{total}. Made by `wmzoo data table`.\n\n{about}\n\n{body}\n"

@@ -85,6 +85,17 @@ class TrajectorySet:
         return np.diff(self.offsets)
 
     @property
+    def transitions(self) -> int:
+        """Of all episodes; each has one row more."""
+        return len(self.data) - len(self.episodes)
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kind of each behaviour that its collection names; empty strings where it does not say."""
+        told = self.about.get("behaviours", [])
+        return [str(b["kind"]) if isinstance(b, dict) and "kind" in b else "" for b in told]
+
+    @property
     def number(self) -> int:
         """A 64-bit hash of its key, so that random choices differ from set to set."""
         return int.from_bytes(hashlib.sha256(self.key.encode()).digest()[:8], "little")
@@ -254,28 +265,13 @@ def open_corpus(path: str | Path) -> Corpus:
 
 
 def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> TrajectorySet:
-    place = f"{path}: set {environment}/{level}"
     names, data, offsets = json.loads(str(group.attrs["names"])), group["data"], group["offsets"][()]
-    states = int(group.attrs["states"])
-    if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
-        raise WmzooError(
-            f"{place}: {data.dtype} data of shape {data.shape} for {len(names)} variates; collect it again."
-        )
-    if offsets[0] != 0 or offsets[-1] != len(data) or len(group["episodes"]) != len(offsets) - 1:
-        raise WmzooError(
-            f"{place}: mismatched lengths: {len(data)} rows, offsets to {offsets[-1]}, "
-            f"{len(group['episodes'])} episode records for {len(offsets) - 1} episodes; collect it again."
-        )
-    if (np.diff(offsets) < 2).any():
-        bad = int(np.argmax(np.diff(offsets) < 2))
-        raise WmzooError(f"{place}: episode {bad} is shorter than two steps; remove it, or collect the set again.")
-    if data.id.get_offset() is None:
-        raise WmzooError(f"{place}: its data is not contiguous, so it can't be memory-mapped; collect it again.")
+    _check_set(f"{path}: set {environment}/{level}", names, data, offsets, group["episodes"])
     return TrajectorySet(
         environment=environment,
         level=level,
         names=tuple(names),
-        states=states,
+        states=int(group.attrs["states"]),
         dt=float(group.attrs["dt"]),
         data=np.memmap(path, "<f4", "r", data.id.get_offset(), data.shape),
         offsets=offsets,
@@ -286,3 +282,23 @@ def _open_set(path: Path, group: h5py.Group, environment: str, level: str) -> Tr
         statistics=group["statistics"][()].astype(STATISTICS),
         sha256=str(group.attrs["sha256"]),
     )
+
+
+def _check_set(
+    place: str, names: Sequence[str], data: h5py.Dataset, offsets: np.ndarray, episodes: h5py.Dataset
+) -> None:
+    """Refuse a set whose parts do not go together, or whose rows can't be mapped."""
+    if data.ndim != 2 or data.shape[1] != len(names) or data.dtype != np.dtype("<f4"):
+        raise WmzooError(
+            f"{place}: {data.dtype} data of shape {data.shape} for {len(names)} variates; collect it again."
+        )
+    if offsets[0] != 0 or offsets[-1] != len(data) or len(episodes) != len(offsets) - 1:
+        raise WmzooError(
+            f"{place}: mismatched lengths: {len(data)} rows, offsets to {offsets[-1]}, "
+            f"{len(episodes)} episode records for {len(offsets) - 1} episodes; collect it again."
+        )
+    if (np.diff(offsets) < 2).any():
+        bad = int(np.argmax(np.diff(offsets) < 2))
+        raise WmzooError(f"{place}: episode {bad} is shorter than two steps; remove it, or collect the set again.")
+    if data.id.get_offset() is None:
+        raise WmzooError(f"{place}: its data is not contiguous, so it can't be memory-mapped; collect it again.")
