@@ -56,6 +56,22 @@ PART = 1024  # rows of a hidden layer that are computed at once without gradient
 OFFICIAL = {"count_padding": True, "padding_last": True}
 
 
+class Dropout(nn.Dropout):
+    """Dropout that draws 16 random bits a number on a CPU, where drawing them takes most of the time.
+
+    There the probability is rounded to a multiple of 1 / 65,536.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[...]`` to the same."""
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        dropped = round(self.p * 2**16)
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - 2**15
+        return x * (kept.to(x.dtype) * (1 / (1 - dropped / 2**16)))
+
+
 class TokenEmbedding(nn.Module):
     """A projection of each token, plus what it is, when it is, and which variate it is.
 
@@ -93,7 +109,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.padding_last = heads, padding_last
         self.query, self.key, self.value, self.out = (dense(width, width) for _ in range(4))
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, put: Put | None = None, *, causal: bool, keys: Tensor | None, kernel: str) -> Tensor:
@@ -105,7 +121,7 @@ class Attention(nn.Module):
                 may see, and which of them are real (:meth:`wmzoo.memory.Past.put`); None if there are no others.
             causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
         """
-        q, k, v = (self._heads(f(x)) for f in (self.query, self.key, self.value))
+        q, k, v = self._heads(x, self.query, self.key, self.value)
         if put is not None:
             k, v, keys = put(k, v, keys)
         seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
@@ -114,10 +130,13 @@ class Attention(nn.Module):
 
     def write(self, x: Tensor, put: Put) -> None:
         """Keep the keys and values of new places ``[N, L, D]``, and do nothing else."""
-        put(self._heads(self.key(x)), self._heads(self.value(x)), None)
+        put(*self._heads(x, self.key, self.value), None)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return rearrange(x, "n l (h d) -> n l h d", h=self.heads)
+    def _heads(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+        """What some dense layers make of ``[N, L, D]``, ``[N, L, H, d]`` each: one product is faster than several."""
+        weight, bias = torch.cat([f.weight for f in layers]), torch.cat([f.bias for f in layers])
+        out = nn.functional.linear(x, weight, bias)
+        return rearrange(out, "n l (f h d) -> f n l h d", f=len(layers), h=self.heads).unbind()
 
 
 class FeedForward(nn.Module):
@@ -131,7 +150,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, dropout: float):
         super().__init__()
         self.up, self.down = dense(width, 4 * width), dense(4 * width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -269,6 +269,13 @@ class WorldModel(nn.Module):
             return torch.stack([self.backbone.each(i).cells(tokens, layout) for i in range(members)])
         return self.backbone(tokens, layout, list(range(members)))
 
+    def following(self, window: Window) -> Tensor:
+        """Head parameters ``[E, B, T - 1, M, P]`` of the rows behind the first, for all members.
+
+        Nothing is computed for the row behind the last one, unless each row is read along with the row before it.
+        """
+        return self.parameters_of(window)[:, :, :-1] if self.autoregressive else self.parameters_of(window.until(-1))
+
     @property
     def members(self) -> int:
         """Number of ensemble members, ``E``."""

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from wmzoo import checkpoint, compat, tracking
+from wmzoo import checkpoint, compat, heap, tracking
 from wmzoo.attention import choose_kernel
 from wmzoo.cost import step_cost
 from wmzoo.data.windows import Batches, batches, gather
@@ -31,6 +32,8 @@ from wmzoo.runs import RunData, prepare, run_folder
 from wmzoo.trajectories import Window
 
 VALIDATION_BATCH = 256
+FUSED = ("adam", "adamw", "sgd")  # optimizers of torch that have one kernel for all of their work, on every device
+SHOWN_EVERY = 1.0  # seconds between looks at the losses, each of which waits for the device
 
 
 def train(recipe: Recipe, *, resume: bool = False, quiet: bool = False) -> Path:
@@ -79,6 +82,26 @@ class _Objective(nn.Module):
         return loss.total, loss.terms, loss.windows
 
 
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """What a step found; it stays on the device until it is read, for reading waits for the device.
+
+    Attributes:
+        step: its number.
+        learning_rate: of the step.
+        terms: the loss, its parts and other numbers, scalars.
+        losses: ``[B]`` share of each window in the loss.
+        row, source: ``[B]`` of the windows, as in :class:`wmzoo.trajectories.Window`.
+    """
+
+    step: int
+    learning_rate: float
+    terms: dict[str, Tensor]
+    losses: Tensor
+    row: Tensor
+    source: Tensor
+
+
 class Trainer:
     """The state of a training run.
 
@@ -97,6 +120,8 @@ class Trainer:
         self.folder = run_folder(recipe)
         self.data: RunData = prepare(recipe)
         self.device = choose_device(self.settings.device)
+        if self.device.type == "cpu":
+            heap.keep_pages()
         self.precision = choose_precision(self.settings.precision, self.device)
         self.step, self.seconds, self.tokens, self.best = 0, 0.0, 0, float("inf")
         self.history: list[dict[str, float]] = []
@@ -141,15 +166,20 @@ class Trainer:
 
     def _loop(self, quiet: bool) -> None:
         points: list[dict[str, float]] = []
+        unread: list[_Point] = []
         every = max(1, self.settings.validate_every // 20)
         with bar(self.recipe.name, self.settings.steps, self.step, quiet) as progress:
             source = batches(self.sampler, self.step, self.settings.steps, self.recipe.data.workers)
-            started = time.perf_counter()
+            started = read = time.perf_counter()
             for window, rows in source:
-                points.append(self._update(window.to(self.device), rows))
+                unread.append(self._update(window.to(self.device), rows))
                 self.step += 1
-                progress(self.step, f"loss {points[-1]['loss']:.3f}")
-                if self.step % every == 0 or self.step == self.settings.steps:
+                due = self.step % every == 0 or self.step == self.settings.steps
+                if due or time.perf_counter() - read > SHOWN_EVERY:
+                    points += self._read(unread)
+                    unread, read = [], time.perf_counter()
+                    progress(self.step, f"loss {points[-1]['loss']:.3f}")
+                if due:
                     self.history.append(self._average(points))
                     points = []
                 if self.step % self.settings.validate_every == 0 or self.step == self.settings.steps:
@@ -157,48 +187,60 @@ class Trainer:
                     progress(self.step, self._validate_and_save())
                     started = time.perf_counter()
 
-    def _update(self, window: Window, rows: int) -> dict[str, float]:
+    def _update(self, window: Window, rows: int) -> _Point:
         """One optimizer step on this process's windows; ``rows`` counts the whole batch's."""
         # Seeding every step makes dropout a function of the step, so that a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, self.step, self.rank]).generate_state(1)[0]))
-        point = {"loss": 0.0, "state": 0.0, "reward": 0.0}
-        parts = self.settings.accumulate
-        for i in range(parts):
-            part = window.index(slice(i, None, parts))
-            last = self.world == 1 or i == parts - 1
-            with contextlib.nullcontext() if last else self.objective.no_sync(), self._autocast():
-                total, terms, windows = self.objective(part, rows)
-            if not torch.isfinite(total):
-                raise WmzooError(self._not_finite(part, windows))
-            (total * self.world).backward()
-            point["loss"] += float(total.detach())
-            for name, term in terms.items():
-                point[name] += float(term)
+        count = self.settings.accumulate
+        parts = [window.index(slice(i, None, count)) for i in range(count)]
+        found = [self._backward(part, rows, last=part is parts[-1]) for part in parts]
         limit = float("inf") if self.settings.clip is None else self.settings.clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        if not torch.isfinite(norm):
-            raise WmzooError(self._not_finite(part, windows))
-        point |= {"learning_rate": float(self.schedule.get_last_lr()[0]), "gradient_norm": float(norm)}
-        point["clipped"] = float(self.model.clipped(window))
+        terms = {name: torch.stack([terms[name] for terms, _ in found]).sum(0) for name in found[0][0]}
+        terms |= {"gradient_norm": norm, "clipped": self.model.clipped(window)}
+        rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
         self.tokens += window.values.numel() * self.world
-        return point
+        return _Point(self.step, rate, terms, *(torch.cat(x) for x in zip(*(own for _, own in found), strict=True)))
+
+    def _backward(self, part: Window, rows: int, last: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:
+        """Add the gradients of some windows; their loss and its terms, and ``[b]`` loss, row and source of each."""
+        together = contextlib.nullcontext() if self.world == 1 or last else self.objective.no_sync()
+        with together, self._autocast():
+            total, terms, windows = self.objective(part, rows)
+        (total * self.world).backward()
+        assert part.row is not None and part.source is not None
+        return {"loss": total.detach(), **terms}, (windows, part.row, part.source)
+
+    def _read(self, points: list[_Point]) -> list[dict[str, float]]:
+        """The numbers of some steps.
+
+        Raises:
+            WmzooError: the loss or the gradient of one was not finite.
+        """
+        names = list(points[0].terms)
+        # One transfer for all.
+        table = torch.stack([torch.stack([p.terms[name].float() for name in names]) for p in points]).tolist()
+        found = [dict(zip(names, row, strict=True)) for row in table]
+        for point, numbers in zip(points, found, strict=True):
+            if not np.isfinite([numbers["loss"], numbers["gradient_norm"]]).all():
+                raise WmzooError(self._not_finite(point))
+        return [{**numbers, "learning_rate": p.learning_rate} for p, numbers in zip(points, found, strict=True)]
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16)
 
-    def _not_finite(self, window: Window, losses: Tensor) -> str:
+    def _not_finite(self, point: _Point) -> str:
         """Which window broke the loss (the worst one, if only the gradient did), and what to do."""
-        index = int(torch.nan_to_num(losses, nan=torch.inf).argmax())
-        assert window.row is not None and window.source is not None
-        item, row = self.data.items[int(window.source[index])], int(window.row[index])
+        index = int(torch.nan_to_num(point.losses, nan=torch.inf).argmax())
+        item, row = self.data.items[int(point.source[index])], int(point.row[index])
         episode = int(item.episode_of(np.asarray(row)))
         last = self.folder / checkpoint.LAST
         kept = f"the last good checkpoint is {last}" if last.is_file() else "no checkpoint had been written yet"
         return (
-            f"training stopped at step {self.step}: the loss or its gradient is not finite (window of {item.key}, "
+            f"training stopped at step {point.step}: the loss or its gradient is not finite (window of {item.key}, "
             f"episode {episode}, step {row - int(item.offsets[episode])}); lower train.learning_rate or look at that "
             f"episode; {kept}."
         )
@@ -367,7 +409,8 @@ def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optim
     own = {name.lower(): cls for name, cls in vars(torch.optim).items() if isinstance(cls, type)}
     options = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer in own and own[settings.optimizer] is not torch.optim.Optimizer:
-        return own[settings.optimizer](model.parameters(), **options)
+        fused = {"fused": True} if settings.optimizer in FUSED else {}
+        return own[settings.optimizer](model.parameters(), **options, **fused)
     from wmzoo.vision import import_timm
 
     timm_optim = import_timm().optim

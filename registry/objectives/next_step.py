@@ -76,7 +76,7 @@ class NextStep(nn.Module):
         count = window.columns.width
         columns, values = window.columns.take(slice(count)), window.values[:, :, :count]
         if not self.starts_early(model):
-            raw = model.parameters_of(window)[..., :-1, :count, :]
+            raw = model.following(window)[..., :count, :]
             cells = model.head.loss(raw, values[:, :-1], values[:, 1:], columns)
             return columns, cells, self.weights(model, window)
         raw = model.parameters_of(window, own=True)[..., :count, :]
