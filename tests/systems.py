@@ -93,14 +93,14 @@ def edited(path):
 
 def run_until(trainer, step, monkeypatch):
     """Train up to a step, and interrupt it there as Ctrl-C does."""
-    update = trainer._update
+    update = trainer.update
 
     def interrupted(window, rows):
         if trainer.step == step:
             raise KeyboardInterrupt
         return update(window, rows)
 
-    monkeypatch.setattr(trainer, "_update", interrupted)
+    monkeypatch.setattr(trainer, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run(quiet=True)
 

@@ -89,10 +89,10 @@ def killed_after_a_checkpoint(process, folder: Path, delay: float) -> bool:
 
 
 def test_heterogeneous_training_stops_and_resumes_with_the_same_bits(workdir, monkeypatch):
-    data = {"environments": ["*"], "mixture": {"jat": 0.9, "dmc": 0.3}, "batch": "single_environment", "workers": 1}
+    data = {"environments": ["*"], "mixture": {"jat": 0.9, "dmc": 0.3}, "batch": "single_environment"}
     two_components(workdir)
     whole = training.train(toy(workdir, data=data, tracking={"folder": "whole"}), quiet=True)
-    made = toy(workdir, data={**data, "workers": 0}, tracking={"folder": "stopped"})
+    made = toy(workdir, data=data, tracking={"folder": "stopped"})
     trainer = training.Trainer(made)
     run_until(trainer, 13, monkeypatch)
     resumed = training.train(made, resume=True, quiet=True)
@@ -162,14 +162,14 @@ def test_accumulating_a_batch_in_parts_gives_the_same_curve(workdir):
 def test_a_loss_that_is_not_finite_stops_with_its_window_and_keeps_the_last_checkpoint(workdir, monkeypatch):
     made = toy(workdir, train={"steps": 40, "validate_every": 10})
     trainer = training.Trainer(made)
-    update = trainer._update
+    update = trainer.update
 
     def poisoned(window, rows):
         if trainer.step == 25:
             window.values[3, -1, 0] = float("nan")
         return update(window, rows)
 
-    monkeypatch.setattr(trainer, "_update", poisoned)
+    monkeypatch.setattr(trainer, "update", poisoned)
     with pytest.raises(WmzooError) as caught:
         trainer.run(quiet=True)
     (sentence,) = caught.value.problems

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from wmzoo import __version__
-from wmzoo.errors import WmzooError
+from wmzoo.errors import WmzooError, nearest
 
 DESCRIPTION = "World models for control."
 EPILOG = "Start with `wmzoo ls`; `wmzoo COMMAND --help` tells more. Settings are given as key.path=value."
@@ -120,17 +120,15 @@ def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    about = "measure the parts of the zoo on this machine"
-    bench = commands.add_parser("bench", help=about, description=f"{about.capitalize()}.")
-    parts = bench.add_subparsers(required=True, metavar="PART")
-    data = _add(parts, "data", _bench_data, "random windows a second, beside bare files")
-    _settings(data, "settings, such as corpus=corpora/quickstart.h5")
-    data.add_argument("--layouts", action="store_true", help="copy the corpus into other layouts and read those too")
-    rollout = _add(parts, "rollout", _bench_rollout, "seconds and memory of imagined steps at the paper's size")
-    _settings(rollout, "settings, such as backbone=tdm")
-    for part in (data, rollout):
-        part.add_argument("--json", action="store_true", help="print JSON")
-        _quiet(part)
+    about = "measure the zoo on this machine, beside the least that it allows and beside plain ways"
+    bench = _add(commands, "bench", _bench, about)
+    parts = "start, data, memory, evaluation, attention, rollout or train"
+    bench.add_argument("part", nargs="?", default="", help=f"{parts}; all of them if left out")
+    _settings(bench, "settings of the part, such as backbone=tdm")
+    bench.add_argument("--layouts", action="store_true", help="data alone: copy the corpus into other layouts instead")
+    bench.add_argument("--json", action="store_true", help="print JSON")
+    bench.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI; nothing is kept if empty")
+    _quiet(bench)
 
 
 def _data_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -296,16 +294,18 @@ def _quickstart(options: argparse.Namespace) -> None:
     quickstart.run(options.settings)
 
 
-def _bench_data(options: argparse.Namespace) -> None:
-    from wmzoo.bench import data
+def _bench(options: argparse.Namespace) -> None:
+    from wmzoo import bench
+    from wmzoo.bench import data, rows
 
-    data.print_bench(data.bench(options.settings, options.layouts, options.quiet), options.json)
-
-
-def _bench_rollout(options: argparse.Namespace) -> None:
-    from wmzoo.bench import rollout
-
-    rollout.print_bench(rollout.bench(options.settings, options.quiet), options.json)
+    if options.part and options.part not in bench.PARTS:
+        raise WmzooError(f'bench: unknown part "{options.part}". {nearest(options.part, bench.PARTS)}')
+    if options.layouts:
+        if options.part != "data":
+            raise WmzooError("bench: --layouts belongs to `wmzoo bench data`.")
+        data.print_ways(data.compare_layouts(options.settings, options.quiet), options.json)
+        return
+    rows.print_rows(bench.run(options.part, options.settings, options.uri, options.quiet), options.json)
 
 
 def _data_collect(options: argparse.Namespace) -> None:

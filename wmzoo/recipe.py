@@ -113,7 +113,7 @@ class DataConfig:
     )
     widen: float = setting(0.0, "added to each variate's training range at both ends", unit="physical", low=0.0)
     split: SplitConfig = field(default_factory=SplitConfig)
-    workers: int = setting(0, "processes that load batches", low=0)
+    memory: float = setting(2048.0, "of the corpus that stays mapped, in each process", unit="MB", low=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +142,9 @@ class TrainConfig:
     precision: str = setting("auto", "bf16 on CUDA and fp32 on a CPU if auto", choices=("auto", "fp32", "bf16"))
     attention: str = setting("auto", "attention kernel", choices=("auto", "xformers", "sdpa", "matmul", "einsum"))
     compile: bool = setting(False, "torch.compile the backbones")
+    recompute: bool = setting(
+        False, "keep the inputs of blocks alone for the backward pass, and compute the rest again"
+    )
     device: str = setting("auto", "CUDA where there is one if auto", choices=("auto", "cpu", "cuda"))
     validate_every: int = setting(1000, "steps between validations and checkpoints", unit="steps", low=1)
     validation_windows: int = setting(1024, "most windows of a validation", low=1)
@@ -186,7 +189,7 @@ class Recipe:
         So not of where the corpus lies and results are written, nor of how the model is evaluated.
         """
         body = self.to_dict()
-        del body["tracking"], body["evaluate"], body["data"]["corpus"], body["data"]["workers"]
+        del body["tracking"], body["evaluate"], body["data"]["corpus"], body["data"]["memory"]
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -202,6 +202,24 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
             store.log_artifact(run_id, str(path), f"comparison/{protocol.replace('/', '-')}")
 
 
+def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """Keep the figures of a benchmark, as a run of the experiment ``bench``.
+
+    Args:
+        uri: of the tracking store.
+        name: of the run.
+        settings: the machine, and what was measured.
+        metrics: the figures by name.
+    """
+    store = client(uri)
+    found = store.get_experiment_by_name("bench")
+    number = found.experiment_id if found else store.create_experiment("bench", _artifacts(uri, "bench"))
+    run_id = store.create_run(number, run_name=name).info.run_id
+    _log_params(store, run_id, dict(settings))
+    _send(store, run_id, [(key, value, 0) for key, value in metrics.items()])
+    store.set_terminated(run_id)
+
+
 def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]) -> None:
     from mlflow.entities import Metric
 

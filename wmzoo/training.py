@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
+import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -134,13 +136,17 @@ class Trainer:
         self.facts = self._facts()
         if last is not None:
             self._restore(last)
+        if self.settings.recompute:
+            for copy in self.model.backbone.copies:
+                recompute_blocks(copy)
         if self.settings.compile:
             for copy in self.model.backbone.copies:
                 copy.compile()
         objective = _Objective(self.model)
         self.objective: Any = DistributedDataParallel(objective) if world > 1 else objective
         early = self.model.objective.starts_early(self.model)
-        self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world, early)
+        memory = recipe.data.memory * 1e6
+        self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world, early, memory)
 
     def _fresh(self) -> WorldModel:
         model = build(self.recipe, self.data.variates)
@@ -169,10 +175,10 @@ class Trainer:
         unread: list[_Point] = []
         every = max(1, self.settings.validate_every // 20)
         with bar(self.recipe.name, self.settings.steps, self.step, quiet) as progress:
-            source = batches(self.sampler, self.step, self.settings.steps, self.recipe.data.workers)
+            source = batches(self.sampler, self.step, self.settings.steps)
             started = read = time.perf_counter()
             for window, rows in source:
-                unread.append(self._update(window.to(self.device), rows))
+                unread.append(self.update(window.to(self.device), rows))
                 self.step += 1
                 due = self.step % every == 0 or self.step == self.settings.steps
                 if due or time.perf_counter() - read > SHOWN_EVERY:
@@ -187,7 +193,7 @@ class Trainer:
                     progress(self.step, self._validate_and_save())
                     started = time.perf_counter()
 
-    def _update(self, window: Window, rows: int) -> _Point:
+    def update(self, window: Window, rows: int) -> _Point:
         """One optimizer step on this process's windows; ``rows`` counts the whole batch's."""
         # Seeding every step makes dropout a function of the step, so that a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, self.step, self.rank]).generate_state(1)[0]))
@@ -398,6 +404,21 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     """The type that products are computed in; weights stay in fp32."""
     bf16 = wanted == "bf16" or (wanted == "auto" and device.type == "cuda")
     return torch.bfloat16 if bf16 else torch.float32
+
+
+def recompute_blocks(backbone: nn.Module) -> None:
+    """Let the blocks of a backbone keep their inputs alone, and compute the rest again in the backward pass.
+
+    Raises:
+        WmzooError: it has no blocks.
+
+    Source: Chen et al. (2016), arXiv 1604.06174.
+    """
+    blocks = getattr(backbone, "blocks", ())
+    if not blocks:
+        raise WmzooError(f"train.recompute: {type(backbone).__name__} is not made of blocks; leave the setting out.")
+    for block in blocks:
+        block.forward = partial(torch.utils.checkpoint.checkpoint, block.forward, use_reentrant=False)
 
 
 def make_optimizer(model: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
-import mmap
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,25 @@ import h5py
 import numpy as np
 from rich.table import Table
 
+from wmzoo.bench.machine import Machine
+from wmzoo.bench.made import made_corpus
+from wmzoo.bench.rows import RATE, Row
 from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import Corpus, TrajectorySet, open_corpus
-from wmzoo.data.windows import Batches, Sampler
+from wmzoo.data.windows import Batches, Sampler, batches
 from wmzoo.errors import WmzooError
 from wmzoo.progress import bar, console
 from wmzoo.recipe import setting, settings_of
+
+STEP = 0.01  # seconds of a training step
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """What is read."""
 
-    corpus: str = setting("corpora/unitraj-mini.h5", "whose windows")
+    corpus: str = setting("", "whose windows; made-up ones of so many megabytes if empty")
+    megabytes: float = setting(1000.0, "of a made-up corpus", unit="MB", low=1.0)
     window: int = setting(20, "rows of a window", unit="steps", symbol="T", low=2)
     batch: int = setting(64, "windows of a batch", symbol="B", low=1)
     batches: int = setting(100, "batches of a measurement", low=1)
@@ -45,22 +51,81 @@ class Way:
     read: Callable[[int], Any]
 
 
-def bench(overrides: Sequence[str] = (), layouts: bool = False, quiet: bool = False) -> list[dict[str, Any]]:
+def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
+    """Windows a second beside those of bare files, and the wait for them in a training loop.
+
+    Raises:
+        WmzooError: the corpus can't be opened, or there is no room for a made-up one.
+    """
+    with _corpus(config) as found:
+        ours, bare, plain = compare_ways(found, quiet=quiet)
+        rows = [
+            Row(
+                what=f"random windows, {state} ({ours['MB']:,.0f} MB)",
+                unit=RATE,
+                ours=ours[state]["median"],
+                least=ours[state]["least"],
+                most=ours[state]["most"],
+                floor=bare[state]["median"],
+                why="the same windows from a bare memory map",
+                reference=plain[state]["median"],
+                way="the same windows from HDF5 one by one",
+            )
+            for state in ("warm", "cold")
+        ]
+        return [*rows, _wait(found)]
+
+
+def _wait(config: Config) -> Row:
+    """How long a loop of 100 steps a second waits for its batches, which are made while it works."""
+    loader = make_loader(open_corpus(config.corpus), config)
+    waits = []
+    source = batches(loader, 0, config.batches + 1)
+    next(source)
+    for _ in range(config.batches):
+        time.sleep(STEP)
+        began = time.perf_counter()
+        next(source)
+        waits.append(time.perf_counter() - began)
+    share = 100 * np.asarray(waits) / STEP
+    what = "waiting for data, of a step of 10 ms"
+    return Row(what=what, unit="%", ours=float(share.mean()), least=float(share.min()), most=float(share.max()))
+
+
+def compare_layouts(overrides: Sequence[str] = (), quiet: bool = False) -> list[dict[str, Any]]:
+    """:func:`compare_ways` with copies of the corpus in other layouts too, by ``key=value`` settings.
+
+    Raises:
+        WmzooError: the corpus can't be opened, a setting is wrong, or there is no room for the copies.
+    """
+    config: Config = settings_of(Config, overrides)
+    with _corpus(config) as found:
+        return compare_ways(found, layouts=True, quiet=quiet)
+
+
+@contextlib.contextmanager
+def _corpus(config: Config) -> Iterator[Config]:
+    """The settings with a corpus: a made-up one for as long as it is needed, if they name none."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = config.corpus or made_corpus(Path(folder) / "made.h5", config.megabytes)
+        yield dataclasses.replace(config, corpus=str(made))
+
+
+def compare_ways(config: Config, layouts: bool = False, quiet: bool = False) -> list[dict[str, Any]]:
     """Read the same windows in every way, in turns, from files that the system has and has not in memory.
 
     Args:
-        overrides: ``key=value`` settings, see :class:`Config`.
+        config: what is read.
         layouts: also copy the corpus into other HDF5 layouts and read those.
         quiet: show no bar.
 
     Returns:
         A record a way: its name, megabytes, and windows a second (median, least and most), warm and cold. Cold is
-        after the system was asked to forget the file, which it may not do.
+        after the system was asked to forget the file, which it may not do. Ours is the first.
 
     Raises:
         WmzooError: the corpus can't be opened, a setting is wrong, or there is no room for the layouts.
     """
-    config: Config = settings_of(Config, overrides)
     corpus = open_corpus(config.corpus)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as files:
         ways = _ways(corpus, config, Path(folder), layouts, files, quiet)
@@ -97,8 +162,7 @@ def _timed(way: Way, items: Iterable[TrajectorySet], config: Config, round_: int
 def _forget(path: Path, items: Iterable[TrajectorySet]) -> None:
     """Ask the system to drop a file from its cache; what is mapped would stay there."""
     for item in items:
-        assert isinstance(item.data.base, mmap.mmap)
-        item.data.base.madvise(mmap.MADV_DONTNEED)
+        item.forget()
     file = os.open(path, os.O_RDONLY)
     try:
         os.fdatasync(file)
@@ -116,6 +180,26 @@ def _ways(
     corpus: Corpus, config: Config, folder: Path, layouts: bool, files: contextlib.ExitStack, quiet: bool
 ) -> list[Way]:
     """Ours first, then the bare ones, which get their windows one after another and do nothing else."""
+    loader = make_loader(corpus, config)
+    sampler, items = loader.sampler, loader.sampler.items
+    plain = files.enter_context(h5py.File(corpus.path, "r"))
+    sets = [plain[f"sets/{item.key}/data"] for item in items]
+    found = [
+        Way("wmzoo, whole batches", corpus.path, lambda batch: loader[batch]),
+        _bare("memory map, bare", corpus.path, sampler, [item.data for item in items]),
+        _bare("HDF5, bare", corpus.path, sampler, sets),
+    ]
+    return found + (_layouts(corpus, sampler, folder, files, quiet) if layouts else [])
+
+
+def make_loader(corpus: Corpus, config: Config, memory: float = float("inf")) -> Batches:
+    """Batches of random windows of all sets of a corpus.
+
+    Args:
+        corpus: to read.
+        config: window and batch.
+        memory: bytes that stay mapped at the most, see :class:`wmzoo.data.windows.Batches`.
+    """
     items = list(corpus.sets.values())
     episodes = [np.arange(len(item.lengths)) for item in items]
     sampler = Sampler(
@@ -129,15 +213,7 @@ def _ways(
     of: dict[str, list[tuple[TrajectorySet, np.ndarray]]] = {}
     for item, chosen in zip(items, episodes, strict=True):
         of.setdefault(item.environment, []).append((item, chosen))
-    loader = Batches(sampler, {name: merge_variates(parts, widen=0.0) for name, parts in of.items()})
-    plain = files.enter_context(h5py.File(corpus.path, "r"))
-    sets = [plain[f"sets/{item.key}/data"] for item in items]
-    found = [
-        Way("wmzoo, whole batches", corpus.path, lambda batch: loader[batch]),
-        _bare("memory map, bare", corpus.path, sampler, [item.data for item in items]),
-        _bare("HDF5, bare", corpus.path, sampler, sets),
-    ]
-    return found + (_layouts(corpus, sampler, folder, files, quiet) if layouts else [])
+    return Batches(sampler, {name: merge_variates(parts, widen=0.0) for name, parts in of.items()}, memory=memory)
 
 
 def _bare(name: str, file: Path, sampler: Sampler, sets: Sequence[Any]) -> Way:
@@ -186,8 +262,8 @@ def _copy(corpus: Corpus, path: Path, chunks: int, **how: Any) -> None:
         raise WmzooError(f"{path}: can't be written ({error}); free some space, or leave --layouts out.") from error
 
 
-def print_bench(found: Sequence[dict[str, Any]], as_json: bool = False) -> None:
-    """Print the records of :func:`bench` as a table, or as JSON."""
+def print_ways(found: Sequence[dict[str, Any]], as_json: bool = False) -> None:
+    """Print the records of :func:`compare_ways` as a table, or as JSON."""
     if as_json:
         print(json.dumps(found, indent=1))
         return

@@ -53,7 +53,9 @@ def split(item: TrajectorySet, *, seed: int, validation: float, test: float) -> 
 
 def fingerprints(item: TrajectorySet, episodes: Iterable[int]) -> list[str]:
     """A 64-bit hash of the rows of each episode, in hexadecimal: equal for copies, in whatever file they lie."""
-    return [hashlib.blake2b(item.rows(int(e)).tobytes(), digest_size=8).hexdigest() for e in episodes]
+    found = [hashlib.blake2b(item.rows(int(e)).tobytes(), digest_size=8).hexdigest() for e in episodes]
+    item.forget()
+    return found
 
 
 def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -172,6 +174,7 @@ def _chunks(item: TrajectorySet, chosen: np.ndarray) -> Iterable[np.ndarray]:
         kept = np.asarray(item.data[start : start + CHUNK])[chosen[episode]]
         if len(kept):
             yield kept
+        item.forget()
 
 
 def check_finite(item: TrajectorySet, rows: np.ndarray) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,11 @@ class TrajectorySet:
     def episode_of(self, rows: np.ndarray) -> np.ndarray:
         """The index of the episode that each row belongs to."""
         return np.searchsorted(self.offsets, rows, side="right") - 1
+
+    def forget(self) -> None:
+        """Let go of the pages of a memory map that were read; they are read again when they are needed."""
+        if isinstance(self.data.base, mmap.mmap):
+            self.data.base.madvise(mmap.MADV_DONTNEED)
 
     def rows(self, episode: int) -> np.ndarray:
         """The rows of one episode, ``[L+1, M]``."""

@@ -30,6 +30,7 @@ class Flagged:
     def __init__(self, rows: np.ndarray, place: int, ends: np.ndarray):
         self._rows, self._place, self._ends = rows, place, np.append(ends, -1)  # -1 is no row, and ends every search
         self.shape = (len(rows), rows.shape[1] + 1)
+        self.base = rows.base  # of which :meth:`TrajectorySet.forget` lets go
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import mmap
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from wmzoo.data.store import TrajectorySet
 from wmzoo.trajectories import Variates, Window, columns_of
+
+AHEAD = 2  # batches that are made before they are needed
+RESIDENT = Path("/proc/self/statm")
 
 
 def gather(
@@ -121,7 +127,7 @@ class Sampler:
         return kept / kept.sum()
 
 
-class Batches(Dataset[tuple[Window, int]]):
+class Batches:
     """Training batches by number: the part that this process takes, and the predicted rows of the whole batch.
 
     Args:
@@ -129,6 +135,7 @@ class Batches(Dataset[tuple[Window, int]]):
         variates: training statistics by environment.
         rank, world: this process and their number; the processes take turns over the windows of a batch.
         first_row: the first row of a window counts as predicted too, where it is real.
+        memory: bytes of the corpus that stay mapped at the most, about.
     """
 
     def __init__(
@@ -138,9 +145,10 @@ class Batches(Dataset[tuple[Window, int]]):
         rank: int = 0,
         world: int = 1,
         first_row: bool = False,
+        memory: float = float("inf"),
     ):
         self.sampler, self.variates, self.rank, self.world = sampler, variates, rank, world
-        self.first_row = first_row
+        self.first_row, self.most = first_row, mapped() + memory
 
     def __getitem__(self, batch: int) -> tuple[Window, int]:
         """The window of batch number ``batch`` and the number of predicted rows over all processes."""
@@ -150,6 +158,9 @@ class Batches(Dataset[tuple[Window, int]]):
         rows = sum(self._predicted(age) for age in ages)
         mine = slice(self.rank, None, self.world)
         window = gather(items, source[mine], ends[mine], length, self.variates, most[mine])
+        if mapped() > self.most:
+            for item in items:
+                item.forget()
         return window, rows
 
     def _predicted(self, age: np.ndarray) -> int:
@@ -163,10 +174,25 @@ def _age(item: TrajectorySet, ends: np.ndarray) -> np.ndarray:
     return ends - item.offsets[item.episode_of(ends)]
 
 
-def batches(source: Batches, start: int, stop: int, workers: int = 0) -> Iterator[tuple[Window, int]]:
-    """Batches number ``start`` to ``stop - 1``, in order, whatever the number of workers."""
-    order = range(start, stop)
-    return iter(DataLoader(source, batch_size=None, sampler=order, num_workers=workers))
+def mapped() -> int:
+    """Bytes of mapped files that this process holds in memory; 0 where the system does not tell.
+
+    The kernel maps far more around a row than was asked for, so what was read says little.
+    """
+    if not RESIDENT.is_file():
+        return 0
+    return int(RESIDENT.read_text().split()[2]) * mmap.PAGESIZE
+
+
+def batches(source: Batches, start: int, stop: int) -> Iterator[tuple[Window, int]]:
+    """Batches number ``start`` to ``stop - 1``, in order; a thread makes the next ones while one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        made = deque(pool.submit(source.__getitem__, number) for number in range(start, min(start + AHEAD, stop)))
+        for number in range(start + AHEAD, stop + AHEAD):
+            batch = made.popleft().result()
+            if number < stop:
+                made.append(pool.submit(source.__getitem__, number))
+            yield batch
 
 
 def every_window(
