@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql", "mssql")
 PATIENCE = 300.0  # seconds that a writer waits for its turn
 BUSY = "TEMPORARILY_UNAVAILABLE"  # MLflow's word for a database that is locked
 
@@ -29,7 +30,7 @@ def opened(uri: str, process: int) -> MlflowClient:
     """A client of a store, made on first use if it is a SQLite file; its calls wait while others write.
 
     Args:
-        uri: any MLflow tracking URI.
+        uri: any MLflow tracking URI; of a file, with an absolute path.
         process: that will use it: a database connection does not survive a fork.
 
     Raises:
@@ -46,7 +47,7 @@ def opened(uri: str, process: int) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with _alone(uri):
-            store = cast("MlflowClient", _Patient(MlflowClient(tracking_uri=absolute(uri))))
+            store = cast("MlflowClient", _Patient(MlflowClient(tracking_uri=uri)))
             store.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
         raise WmzooError(f"tracking.uri: {uri} needs {error.name}: pip install 'wmzoo[postgres]'.") from error
@@ -67,9 +68,10 @@ def _alone(uri: str) -> Iterator[None]:
     Leaves it with a write-ahead log, in which readers and a writer do not wait for each other.
     """
     if not uri.startswith(SQLITE):
+        _reach(uri)
         yield
         return
-    path = Path(absolute(uri).removeprefix(SQLITE))
+    path = Path(uri.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -79,6 +81,16 @@ def _alone(uri: str) -> Iterator[None]:
             database.execute("PRAGMA journal_mode=WAL")
     finally:
         os.close(folder)
+
+
+def _reach(uri: str) -> None:
+    """Connect to a database server once: MLflow would try for minutes what can't be."""
+    if uri.startswith(DATABASES):
+        from sqlalchemy import create_engine
+
+        engine = create_engine(uri)
+        engine.connect().close()
+        engine.dispose()
 
 
 class _Patient:

@@ -17,7 +17,7 @@ from wmzoo import __version__
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
-from wmzoo.stores import SQLITE, absolute, opened
+from wmzoo.stores import DATABASES, SQLITE, absolute, opened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from wmzoo.evaluation.compare import RunRecord
 
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000
-DATABASES = ("postgresql", "mysql", "mssql")
 PARENT: ContextVar[str] = ContextVar("PARENT", default="")
 KIND, GRID = "wmzoo.kind", "grid"  # tags of the run that a grid's runs hang under
 
@@ -39,7 +38,7 @@ def client(uri: str) -> MlflowClient:
     Raises:
         WmzooError: the store can't be reached or written.
     """
-    return opened(uri, os.getpid())
+    return opened(absolute(uri), os.getpid())
 
 
 def _artifacts(uri: str, experiment: str) -> str | None:
