@@ -82,7 +82,11 @@ def _grid_arguments(grid: argparse.ArgumentParser) -> None:
     grid.add_argument("--workers", type=int, help="cells at a time; as many as there are cores or GPUs if left out")
     grid.add_argument("--engine", default="local", help="local processes, ray or slurm (local)")
     grid.add_argument(
-        "--option", action="append", default=[], metavar="k=v", help="of Ray's tasks or SLURM's jobs, such as num_gpus=1"
+        "--option",
+        action="append",
+        default=[],
+        metavar="k=v",
+        help="of Ray's tasks or SLURM's jobs, such as num_gpus=1",
     )
     _quiet(grid)
 

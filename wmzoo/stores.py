@@ -18,10 +18,12 @@ from wmzoo.errors import WmzooError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 SQLITE = "sqlite:///"
 DATABASES = ("postgresql", "mysql", "mssql")
 PATIENCE = 300.0  # seconds that a writer waits for its turn
+OVERTAKEN = 5  # times that another process may be first to write the same row
 BUSY = "TEMPORARILY_UNAVAILABLE"  # MLflow's word for a database that is locked
 
 
@@ -107,11 +109,20 @@ class _Patient:
 def _repeated(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     from mlflow.exceptions import MlflowException
 
-    began = time.monotonic()
+    began, overtaken = time.monotonic(), 0
     while True:
         try:
             return call(*arguments, **options)
         except MlflowException as error:
-            if error.error_code != BUSY or time.monotonic() - began > PATIENCE:
+            overtaken += _overtaken(error)
+            again = overtaken <= OVERTAKEN if _overtaken(error) else error.error_code == BUSY
+            if not again or time.monotonic() - began > PATIENCE:
                 raise
         time.sleep(random.uniform(0.05, 0.5))
+
+
+def _overtaken(error: MlflowException) -> bool:
+    """Whether another process has just written a row that both looked for in vain, such as that of a data set."""
+    from sqlalchemy.exc import IntegrityError
+
+    return isinstance(error.__cause__, IntegrityError)

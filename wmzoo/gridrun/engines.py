@@ -72,7 +72,9 @@ def make(name: str, workers: int | None, options: Mapping[str, Any]) -> Engine:
 
         return OnSlurm(workers, options)
     except ModuleNotFoundError as error:
-        raise WmzooError(f"--engine {name}: needs {error.name}, which is not here: pip install 'wmzoo[{name}]'.") from error
+        raise WmzooError(
+            f"--engine {name}: needs {error.name}, which is not here: pip install 'wmzoo[{name}]'."
+        ) from error
 
 
 class Process:

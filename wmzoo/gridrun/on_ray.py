@@ -77,5 +77,3 @@ class RayJob:
     def stop(self, force: bool) -> None:
         """Cancel it."""
         ray.cancel(self.reference, force=force)
-
-
