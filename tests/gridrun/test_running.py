@@ -1,4 +1,4 @@
-"""Grids as they are run: shared, failing, killed at random and interrupted; nothing is lost and nothing is run twice."""
+"""Grids as they are run: shared, failing, killed at random, interrupted; nothing is lost and nothing is run twice."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import time
 
 import pytest
 from grids import attempts, orphans, run, start, write_grid
-
 from systems import system_corpus
+
 from wmzoo import cli, tracking
 from wmzoo.gridrun import state
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+if "RAY_ADDRESS" not in os.environ:  # without this word, Ray's servers listen to every machine around
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
 
 import ray
 from ray.exceptions import RayError, TaskCancelledError
@@ -34,7 +36,7 @@ class OnRay:
     def __init__(self, workers: int | None, options: Mapping[str, Any]):
         self.threads, self.slots = int(options.get("num_cpus", 1)), 10_000
         quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-        here = {"num_cpus": workers and workers * self.threads, "_node_ip_address": "127.0.0.1", **quiet}
+        here = {"num_cpus": workers and workers * self.threads, **quiet}
         try:
             if os.environ.get("RAY_ADDRESS"):
                 ray.init(logging_level="error", log_to_driver=False)
