@@ -100,14 +100,14 @@ def experiment_id(store: MlflowClient, recipe: Recipe) -> str:
 
     name = recipe.experiment
     found = store.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    try:
-        return store.create_experiment(name, _artifacts(recipe.tracking.uri, name))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(store.get_experiment_by_name(name).experiment_id)
+    if not found:
+        try:
+            return str(store.create_experiment(name, _artifacts(recipe.tracking.uri, name)))
+        except MlflowException:  # another process was first, or it can't be made
+            found = store.get_experiment_by_name(name)
+            if not found:
+                raise
+    return str(found.experiment_id)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,8 @@ Every node must see the working directory, for corpora and runs, and the trackin
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,13 +37,13 @@ class OnRay:
 
     def __init__(self, workers: int | None, options: Mapping[str, Any]):
         self.threads, self.slots = int(options.get("num_cpus", 1)), 10_000
-        quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "error"}
-        here = {"num_cpus": workers and workers * self.threads, **quiet}
+        cores = workers * self.threads if workers else None
+        begin = functools.partial(ray.init, logging_level=logging.ERROR, log_to_driver=False)
         try:
             if os.environ.get("RAY_ADDRESS"):
-                ray.init(logging_level="error", log_to_driver=False)
+                begin()
             else:
-                ray.init(address="local", **here)
+                begin(address="local", num_cpus=cores, include_dashboard=False)
             self.task = ray.remote(max_retries=0, **{"num_cpus": self.threads, **options})(run_and_wait)
         except (ConnectionError, RayError, ValueError) as error:
             raise WmzooError(f"--engine ray: {error}; correct RAY_ADDRESS or --option.") from error

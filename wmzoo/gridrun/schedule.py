@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from wmzoo.files import read_json, write_json
+from wmzoo.files import write_json
 from wmzoo.gridrun import state
 from wmzoo.gridrun.cell import CLAIMED
 from wmzoo.gridrun.engines import Engine, Job
@@ -59,7 +58,7 @@ class Schedule:
         done = {cell.identity for cell in cells if cell.done}
         self.tracks = [Track(c, DONE, before=True) if c.identity in done else Track(c) for c in cells]
 
-    def run(self) -> Iterator[None]:
+    def run(self) -> Generator[None, None, None]:
         """Run all cells to their end, yielding at every look; closed before, it stops those that run."""
         try:
             while any(track.status in (WAITING, RUNNING, ELSEWHERE) for track in self.tracks):
@@ -132,8 +131,3 @@ class Schedule:
         for handle in running:
             if handle.poll() is None:
                 handle.stop(force=True)
-
-
-def train_seconds(folder: Path) -> float:
-    """What training a finished cell took."""
-    return float(read_json(folder / "run.json")["cost"]["train_seconds"])
