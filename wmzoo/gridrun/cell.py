@@ -72,7 +72,7 @@ def _run(folder: Path) -> None:
     os.environ["OMP_NUM_THREADS"] = str(job["threads"])
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     notes = state.Notes(folder)
-    notes("begin", 0, 1, "")  # the heavy imports take seconds
+    notes("the start", 0, 1, "")  # the heavy imports take seconds
     from wmzoo import report, tracking, training
     from wmzoo.progress import listening
     from wmzoo.recipe import Source, check

@@ -100,7 +100,7 @@ def progress(folder: Path, since: float) -> dict[str, Any] | None:
     """The last note of a cell's process that began after a time, if there is one."""
     path = folder / PROGRESS
     note: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return note if note.get("began", 0.0) >= since else None
+    return note if note and note["began"] >= since else None
 
 
 def fail(folder: Path, words: str) -> None:
@@ -112,7 +112,7 @@ def failure(folder: Path, since: float) -> str:
     """The last words of a failure after a time, noted by whichever process; empty if there was none."""
     path = folder / FAILURE
     note: dict[str, Any] = read_json(path) if path.is_file() else {}
-    return str(note["words"]) if note.get("time", 0.0) >= since else ""
+    return str(note["words"]) if note and note["time"] >= since else ""
 
 
 def last_words(folder: Path) -> str:

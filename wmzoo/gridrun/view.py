@@ -100,14 +100,17 @@ class View:
             yield lambda: live.update(self._table(), refresh=True)
 
     def _table(self) -> Group:
-        table = Table(box=None, pad_edge=False, header_style="dim")
-        for head in ("cell", "seed", "state", "", "time"):
-            table.add_column(head, no_wrap=True)
+        table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
+        longest = max(len(track.cell.recipe.name) for track in self.tracks)
+        table.add_column("cell", no_wrap=True, min_width=min(longest, self.out.width // 2))
+        for head, width in (("seed", 4), ("state", 9), ("time", 6)):
+            table.add_column(head, no_wrap=True, min_width=width)
+        table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
         room = max(4, self.out.height - MARGIN)
         shown = sorted(self.tracks, key=lambda t: FIRST.index(t.status))[:room]
         for track in (t for t in self.tracks if t in shown):
             cell = (track.cell.recipe.name, str(track.cell.recipe.seed))
-            table.add_row(*cell, Text(track.status, COLOURS[track.status]), _how_far(track), _time(track))
+            table.add_row(*cell, Text(track.status, COLOURS[track.status]), _time(track), Text(_how_far(track)))
         more = len(self.tracks) - len(shown)
         lines = [f"and {more} more"] if more else []
         return Group(table, Text("\n".join([*lines, self._summary()]), "dim"))
@@ -136,7 +139,8 @@ def _how_far(track: Track) -> str:
     note = state.progress(track.cell.folder, track.began - 60) if track.status in (RUNNING, ELSEWHERE) else None
     if note is None:
         return "before" if track.before else ""
-    return f"{note['done'] / max(1, note['total']):4.0%} of {note['title']}  {note['text']}"
+    job = "training" if note["title"] == track.cell.recipe.name else note["title"].removesuffix(track.cell.recipe.name)
+    return f"{note['done'] / max(1, note['total']):4.0%} of {job.strip()}  {note['text']}"
 
 
 def _time(track: Track) -> str:
@@ -158,10 +162,18 @@ def time_left(tracks: Sequence[Track], slots: int, now: float) -> float:
     known = all(t.cell.seconds for t in tracks)
     rate = taken / expected if expected else (1.0 if known else 0.0)
     running = [t for t in tracks if t.status in (RUNNING, ELSEWHERE)]
-    rest = [max(0.0, _work(t.cell) * rate - (now - t.began)) for t in running]
+    rest = [_rest(t, _work(t.cell) * rate, now - t.began) for t in running]
     waiting = [_work(t.cell) * rate for t in tracks if t.status == WAITING]
     together = max(1, min(slots, len(running) + len(waiting)))
     return max([(sum(rest) + sum(waiting)) / together, *rest, *waiting], default=0.0)
+
+
+def _rest(track: Track, expected: float, elapsed: float) -> float:
+    """Seconds that a running cell still takes: by how far its training is or, before and after, as expected."""
+    note = state.progress(track.cell.folder, track.began - 60)
+    if note and note["title"] == track.cell.recipe.name and note["done"]:
+        return elapsed * (note["total"] / float(note["done"]) - 1)
+    return max(0.0, expected - elapsed)
 
 
 def _work(cell: Cell) -> float:
