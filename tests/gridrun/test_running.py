@@ -177,3 +177,21 @@ def test_a_claim_ends_with_its_process_and_holds_till_then(workdir):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert not state.claimed(folder)
+
+
+def test_a_cell_that_is_killed_has_failed_and_goes_on_the_next_time(workdir):
+    write_grid(workdir, {"seed": [0]}, steps=400)
+    process = start(workdir)
+    wait_for(lambda: list(workdir.glob("runs/toy/*/last.safetensors")))
+    (note,) = workdir.glob("runs/toy/*/progress.json")
+    os.kill(json.loads(note.read_text())["process"], signal.SIGKILL)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1 and "it was killed by signal 9" in printed
+    assert run(workdir)[0] == 0
+    (history,) = [store_history(r) for r in mlflow_runs()]
+    assert set(history) == set(range(1, 401)), "the run that was broken off is the one that went on"
+
+
+def store_history(run_):
+    store = tracking.client("sqlite:///mlflow.db")
+    return [m.step for m in store.get_metric_history(run_.info.run_id, "train/loss")]

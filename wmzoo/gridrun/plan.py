@@ -80,13 +80,14 @@ def _json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True) -> list[Cell]:
+def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet: bool = False) -> list[Cell]:
     """The cells of a grid, all of them checked against the data before anything is started.
 
     Args:
         name: or path of the recipe.
         overrides: ``key.path=value`` settings of it.
         timed: also time a training step of each different model, for an estimate of the seconds.
+        quiet: no progress.
 
     Raises:
         WmzooError: with the mistakes of all cells, or two cells are the same, or a run of a cell has other data.
@@ -95,7 +96,7 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True) -> lis
     data: dict[str, RunData] = {}
     costs: dict[str, tuple[Cost, float]] = {}
     found = []
-    with bar(f"check the cells of {name}", len(recipes), unit="cells", quiet=len(recipes) < 2) as report:
+    with bar(f"check the cells of {name}", len(recipes), unit="cells", quiet=quiet or len(recipes) < 2) as report:
         for recipe in recipes:
             if repr(recipe.data) not in data:
                 data[repr(recipe.data)] = prepare(recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def run(
     """
     where = engines.make(engine, workers, options or {})
     with contextlib.closing(where):
-        cells = plan(name, overrides, timed=engine == "local")
+        cells = plan(name, overrides, timed=engine == "local", quiet=quiet)
         if dry:
             view.print_plan(cells, where.slots)
             return []
@@ -60,7 +61,7 @@ def run(
         parent = tracking.grid_run(cells[0].recipe, str(read(name).values.get("name", name)))
         status = "KILLED"
         try:
-            tracks = _run(cells, where, parent, quiet, again=f"wmzoo grid {name}")
+            tracks = _run(cells, where, parent, quiet, again=shlex.join(["wmzoo", "grid", name, *overrides]))
             failed = [track for track in tracks if track.status == FAILED]
             paths = _compare([track.cell for track in tracks if track.status == DONE], parent)
             status = "FAILED" if failed else "FINISHED"

@@ -83,7 +83,8 @@ class Schedule:
                 self._set_failed(track, state.failure(track.cell.folder, self.began), code)
 
     def _set_failed(self, track: Track, words: str, code: int) -> None:
-        track.words = words or f"it ended with code {code}: {state.last_words(track.cell.folder)}"
+        killed = f"it was killed by signal {-code}, perhaps for want of memory"
+        track.words = words or (killed if code < 0 else f"code {code}: {state.last_words(track.cell.folder)}")
         if not words:  # it was killed and could not tell
             state.fail(track.cell.folder, track.words)
         self._set(track, FAILED)
