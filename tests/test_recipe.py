@@ -62,6 +62,7 @@ def test_every_shipped_recipe_is_sound():
     for name in ("trajworld", "tdm", "mlp_ensemble"):
         assert {name, f"{name}-cpu"} <= set(shipped)
     assert {"quickstart", "finetune", "pretrain", "pretrain-subsets", "pretrain-unitraj"} <= set(shipped)
+    assert recipe.locate("backbones", shipped) == shipped["grids/backbones"]
     for name, path in shipped.items():
         text = path.read_text()
         assert text.startswith("# ") and "# Run:" in text and "# Time:" in text, name

@@ -13,10 +13,11 @@ from wmzoo.errors import WmzooError, nearest
 
 DESCRIPTION = "World models for control."
 EPILOG = "Start with `wmzoo ls`; `wmzoo COMMAND --help` tells more. Settings are given as key.path=value."
+GO_ON = "what was finished is kept: repeat the command to go on (train with --resume)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 2 for a wrong input, or 130 when interrupted."""
+    """Run a command; the exit code is 0, 1 for a job that failed, 2 for a wrong input, or 130 when interrupted."""
     # Idle threads that spin starve the others when cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = _parse(arguments)
@@ -26,12 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WmzooError as error:
         for problem in error.problems:
             print(f"wmzoo: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "wmzoo: interrupted; what was finished is kept: repeat the command to go on (train with --resume).",
-            file=sys.stderr,
-        )
+        return error.code
+    except KeyboardInterrupt as interrupt:
+        print(f"wmzoo: interrupted; {interrupt or GO_ON}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = _add(commands, "grid", _grid, "train, evaluate and compare all cells of a grid; goes on where it stopped")
     _recipe_arguments(grid)
+    _grid_arguments(grid)
     _result_commands(commands)
     _exchange_commands(commands)
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
@@ -76,6 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(commands)
     _bench_commands(commands)
     return parser
+
+
+def _grid_arguments(grid: argparse.ArgumentParser) -> None:
+    grid.add_argument("--dry-run", action="store_true", help="check and list the cells with their costs; start none")
+    grid.add_argument("--workers", type=int, help="cells at a time; as many as there are cores or GPUs if left out")
+    grid.add_argument("--engine", default="local", help="local processes, ray or slurm (local)")
+    grid.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="k=v",
+        help="of Ray's tasks or SLURM's jobs, such as num_gpus=1",
+    )
+    _quiet(grid)
 
 
 def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -277,9 +290,18 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _grid(options: argparse.Namespace) -> None:
-    from wmzoo import gridrun
+    from wmzoo import recipe
+    from wmzoo.gridrun import running
 
-    gridrun.run(options.recipe, options.settings)
+    running.run(
+        options.recipe,
+        options.settings,
+        workers=options.workers,
+        engine=options.engine,
+        options=recipe.parse_overrides(options.option),
+        dry=options.dry_run,
+        quiet=options.quiet,
+    )
 
 
 def _ui(options: argparse.Namespace) -> None:

@@ -259,6 +259,9 @@ def locate(recipe: str, known: Mapping[str, Path]) -> Path:
         return Path(recipe)
     if recipe in known:
         return known[recipe]
+    inner = [path for name, path in known.items() if name.rpartition("/")[2] == recipe]
+    if len(inner) == 1:  # backbones for grids/backbones
+        return inner[0]
     raise WmzooError(f'no recipe "{recipe}": neither a file nor a known name. {nearest(recipe, known)}')
 
 
