@@ -283,3 +283,34 @@ def test_a_checkpoint_of_another_recipe_or_changed_data_is_not_resumed(workdir):
     system_corpus(workdir / "toy.h5", seed=3)
     with pytest.raises(WmzooError, match="corpus or its split has changed"):
         training.train(made, resume=True, quiet=True)
+
+
+@pytest.mark.parametrize("backbone", ["trajworld", "tdm"])
+def test_blocks_computed_again_give_the_same_weights_for_less_memory(workdir, backbone):
+    ends, saved = [], []
+    for again in (False, True):
+        made = toy(workdir, backbone=backbone, train={"recompute": again}, tracking={"folder": f"again{again}"})
+        trainer = training.Trainer(made)
+        kept: list[torch.Tensor] = []
+
+        def keep(tensor, kept=kept):
+            kept.append(tensor)
+            return tensor
+
+        window, rows = trainer.sampler[0]
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            trainer.update(window, rows)
+        saved.append(sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in kept}.values()))
+        for number in range(1, 4):
+            trainer.step = number
+            trainer.update(*trainer.sampler[number])
+        ends.append({name: p.detach().clone() for name, p in trainer.model.named_parameters()})
+    for name in ends[0]:
+        torch.testing.assert_close(ends[0][name], ends[1][name], rtol=1e-5, atol=1e-6)
+    assert saved[1] < 0.6 * saved[0]
+
+
+def test_a_backbone_without_blocks_can_not_compute_them_again(workdir):
+    made = toy(workdir, backbone="mlp_ensemble", tokenizer="continuous", head="gaussian", train={"recompute": True})
+    with pytest.raises(WmzooError, match="train.recompute: MLPEnsemble is not made of blocks"):
+        training.Trainer(made)

@@ -48,7 +48,8 @@ def _row(config: Config, corpus: Path, backbone: str) -> Row:
     model, size = trainer.model.eval(), min(BATCH, config.windows)
     window = made_window(trainer.data.variates["made"], size, model.context).to(trainer.device)
     bare = measure(lambda: model.predict(window), 5, trainer.device).row("", RATE, size).ours
-    few, many = (_scored(trainer, count, BATCH) for count in (config.windows // 4, config.windows))
+    # The first one imports what scoring needs.
+    _, few, many = (_scored(trainer, count, BATCH) for count in (8, config.windows // 4, config.windows))
     rate = (many[0] - few[0]) / (many[1] - few[1])  # without what is done once: reading, fitting the floors
     return Row(
         what=f"transition/v1, {backbone} {SIZES[backbone]}, each further window",

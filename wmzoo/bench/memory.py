@@ -5,6 +5,7 @@ Each case runs in a process of its own, whose memory before the work is subtract
 
 from __future__ import annotations
 
+import mmap
 import multiprocessing
 import tempfile
 import threading
@@ -22,12 +23,13 @@ from wmzoo.bench.rows import MB, Row
 from wmzoo.bench.train import BATCH, chosen, make_trainer
 from wmzoo.bench.train import Config as TrainBench
 from wmzoo.data.store import open_corpus
-from wmzoo.data.windows import Batches, mapped
+from wmzoo.data.windows import RESIDENT, Batches, mapped
 from wmzoo.model import build
 from wmzoo.progress import bar
 from wmzoo.recipe import load, setting
 from wmzoo.training import choose_device, peak_memory_mb
 
+TRAIN, READ = "train.h5", "read.h5"
 WATCHED = 2e-4  # seconds between looks at what is held while reading
 
 
@@ -59,6 +61,8 @@ def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
     cases = _cases(config)
     held: dict[str, Held] = {}
     with tempfile.TemporaryDirectory() as folder, bar("bench memory", len(cases), quiet=quiet, unit="cases") as report:
+        made_corpus(Path(folder) / TRAIN, 1)
+        made_corpus(Path(folder) / READ, config.megabytes)
         for number, (name, (work, *arguments)) in enumerate(cases.items()):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
                 held[name] = pool.apply(work, (config, folder, *arguments))
@@ -89,11 +93,10 @@ def _cases(config: Config) -> dict[str, tuple[Callable[..., Held], Any]]:
 
 
 def _training(config: Config, folder: str, backbone: str, *settings: str) -> Held:
-    corpus = made_corpus(Path(folder) / "train.h5", 1)
     batch = 0 if backbone == "mlp_ensemble" else config.batch
     bench = TrainBench(batch=batch, blocks=config.blocks, device=config.device)
-    before = peak_memory_mb(choose_device(config.device))
-    trainer = make_trainer(bench, corpus, backbone, "fp32", *settings)
+    before = _held(choose_device(config.device))
+    trainer = make_trainer(bench, Path(folder) / TRAIN, backbone, "fp32", *settings)
     for number in range(2):
         window, rows = trainer.sampler[number]
         trainer.update(window.to(trainer.device), rows)
@@ -106,7 +109,7 @@ def _training(config: Config, folder: str, backbone: str, *settings: str) -> Hel
 def _rollout(config: Config, folder: str, horizon: int) -> Held:
     device = choose_device(config.device)
     smaller = [f"model.backbone.blocks={config.blocks}"] if config.blocks else []
-    before, variates = peak_memory_mb(device), made_variates()
+    before, variates = _held(device), made_variates()
     model = build(load("trajworld", smaller), variates).eval().to(device)
     actions = uniform(config.trajectories, horizon, ACTIONS).to(device)
     model.rollout(made_window(variates, 1, model.context).to(device), actions, horizon, clip=True)
@@ -117,11 +120,20 @@ def _rollout(config: Config, folder: str, horizon: int) -> Held:
     return Held(peak_memory_mb(device) - before, 4 * (weights + kept) / 1e6, "rollouts: weights and two memories")
 
 
+def _held(device: torch.device) -> float:
+    """MB held now: of the GPU, or of the process, where the system tells; else the most so far."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 1e6
+    if not RESIDENT.is_file():
+        return peak_memory_mb(device)
+    return int(RESIDENT.read_text().split()[1]) * mmap.PAGESIZE / 1e6
+
+
 def _reading(config: Config, folder: str, memory: float) -> Held:
     from wmzoo.bench.data import Config as DataBench
     from wmzoo.bench.data import make_loader
 
-    corpus = open_corpus(made_corpus(Path(folder) / "read.h5", config.megabytes))
+    corpus = open_corpus(Path(folder) / READ)
     loader: Batches = make_loader(corpus, DataBench(), memory * 1e6)
     before, peak = mapped(), 0  # of mapped files; the peak of the process would remember how the corpus was made
     done = threading.Event()
