@@ -15,7 +15,7 @@ from wmzoo.recipe import Recipe
 from wmzoo.runs import run_folder
 
 
-def run(name: str, overrides: Sequence[str] = ()) -> list[Path]:
+def run(name: str, overrides: Sequence[str] = (), compare: bool = True) -> list[Path]:
     """Train and evaluate the cells of a grid, and compare them; skips what is done.
 
     Each is evaluated by the protocols that the recipe's ``evaluate`` section names, and by ``transition/v1`` if it
@@ -24,6 +24,7 @@ def run(name: str, overrides: Sequence[str] = ()) -> list[Path]:
     Args:
         name: or path of the recipe.
         overrides: ``key.path=value`` settings of it.
+        compare: whether to compare them.
 
     Returns:
         The files of the comparisons.
@@ -39,7 +40,7 @@ def run(name: str, overrides: Sequence[str] = ()) -> list[Path]:
             _evaluate(cell, protocol)
     found: list[Path] = []
     first = cells[0]
-    for protocol in protocols(first):
+    for protocol in protocols(first) if compare else ():
         _say("compare", first.experiment, "--protocol", protocol, "--uri", first.tracking.uri)
         found += report.print_comparison(first.experiment, first.tracking.uri, protocol)
     return found

@@ -254,8 +254,9 @@ def locate(recipe: str, known: Mapping[str, Path]) -> Path:
     """
     if Path(recipe).is_file():
         return Path(recipe)
-    if recipe in known:
-        return known[recipe]
+    name = recipe.removeprefix("recipes/").removesuffix(".yaml")  # as in a checkout, wherever one works
+    if name in known:
+        return known[name]
     raise WmzooError(f'no recipe "{recipe}": neither a file nor a known name. {nearest(recipe, known)}')
 
 
@@ -330,7 +331,7 @@ def _read_file(path: Path, known: Mapping[str, Path], seen: tuple[Path, ...]) ->
         return source
     parent = values.pop("extends")
     beside = path.parent / f"{parent}.yaml"
-    found = beside if beside.is_file() else locate(str(parent), known)
+    found = beside if beside.is_file() and beside != path else locate(str(parent), known)
     return _merge(_read_file(found, known, (*seen, path)), source)
 
 

@@ -29,11 +29,11 @@ class Config(BackboneConfig):
 
 
 PRESETS = {
-    "XXS": {"blocks": 1, "width": 34},
-    "XS": {"blocks": 3, "width": 48},
-    "S": {"blocks": 4, "width": 92},
-    "M": {"blocks": 8, "width": 160},
-    "L": {"blocks": 12, "width": 256},
+    "XXS": {"blocks": 1, "width": 44},
+    "XS": {"blocks": 4, "width": 60},
+    "S": {"blocks": 9, "width": 88},
+    "M": {"blocks": 16, "width": 160},
+    "L": {"blocks": 24, "width": 256},
 }
 
 
