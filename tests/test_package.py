@@ -21,7 +21,8 @@ def test_the_package_list_equals_the_folders_on_disk():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
-    folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in SOURCES}
+    folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in SOURCES} | {"contracts"}
+    assert config["options"]["package_dir"].split()[-1] == "tests/contracts"
     assert {name if name.startswith("wmzoo") else f"wmzoo.{name}" for name in folders} == listed
 
 
@@ -59,11 +60,13 @@ def test_the_wheel_works_outside_of_the_checkout(wheel):
     assert place.startswith(str(wheel))
     assert (
         counts
-        == f"{len(list((ROOT / 'recipes').glob('*.yaml')))} {len(list((ROOT / 'registry').glob('*/[a-z]*.py')))} "
+        == f"{len([p for p in (ROOT / 'recipes').rglob('*.yaml') if p.parent.name != 'data'])} "
+        + f"{len(list((ROOT / 'registry').glob('*/[a-z]*.py')))} "
         + str(len(list((ROOT / "recipes" / "data").glob("*.yaml"))))
     )
     assert list(wheel.glob("wmzoo/collect/policies/*.npz"))
     assert list(wheel.glob("wmzoo/evaluation/published/*.csv"))
+    assert list(wheel.glob("wmzoo/templates/*.txt")) and list(wheel.glob("wmzoo/contracts/test_*.py"))
     assert elsewhere(wheel, "-m", "wmzoo", "ls").returncode == 0
 
 
