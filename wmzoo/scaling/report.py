@@ -56,7 +56,7 @@ def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, fol
         WmzooError: the recipe is wrong, a cell failed, or there is no such metric.
     """
     cells = [recipe.check(source) for source in grid.cells(name, overrides)]
-    if any("transition" not in gridrun.protocols(cell)[0] for cell in cells):
+    if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
     gridrun.run(name, overrides, compare=False)
     first = cells[0]
