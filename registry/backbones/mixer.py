@@ -30,10 +30,10 @@ class Config(BackboneConfig):
 
 PRESETS = {
     "XXS": {"blocks": 1, "width": 44},
-    "XS": {"blocks": 4, "width": 60},
-    "S": {"blocks": 9, "width": 88},
-    "M": {"blocks": 16, "width": 160},
-    "L": {"blocks": 24, "width": 256},
+    "XS": {"blocks": 2, "width": 80},
+    "S": {"blocks": 4, "width": 128},
+    "M": {"blocks": 6, "width": 256},
+    "L": {"blocks": 12, "width": 360},
 }
 
 

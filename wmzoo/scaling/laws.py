@@ -18,6 +18,7 @@ DRAWS = 1000
 FLOOR_DRAWS = 300  # each of them a search
 LEVEL = (0.025, 0.975)
 FEWEST, FEWEST_WITH_FLOOR = 3, 6
+EVIDENCE = 6.0  # of Akaike's criterion; at 2, one envelope of ten that has no floor is given one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,7 +73,7 @@ def fit(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, floor:
 
     Args:
         x, y: ``[N]``.
-        floor: with an irreducible ``c``, without, or with it if it lowers Akaike's corrected criterion by 2 or more.
+        floor: with an irreducible ``c``, without, or with it if that lowers Akaike's corrected criterion clearly.
 
     Returns:
         The law; None of fewer than three distinct ``x``, or of six where ``floor`` is true.
@@ -85,7 +86,7 @@ def fit(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray, floor:
     if floor is False or distinct < FEWEST_WITH_FLOOR:
         return plain.law()
     raised = _Fit(x, y, True)
-    return raised.law() if floor or raised.criterion < plain.criterion - 2 else plain.law()
+    return raised.law() if floor or raised.criterion < plain.criterion - EVIDENCE else plain.law()
 
 
 class _Fit:

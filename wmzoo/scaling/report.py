@@ -96,7 +96,8 @@ SYMBOLS = {"flops": "C", "parameters": "N", "tokens": "D", "rows": "U"}
 ALONG = {"flops": "training FLOPs", **AXES}
 CAVEAT = (
     "Intervals: 95 %, bootstrap-t of the residuals of the points that a law was fitted to. They hold that choice of "
-    "points fixed, and know nothing of sizes and lengths beyond the grid or of other learning rates."
+    "points fixed, and know nothing of sizes and lengths beyond the grid or of other learning rates. An irreducible "
+    "part is fitted where the points clearly ask for one; where they don't, but there is one, the exponent is too flat."
 )
 
 
@@ -129,9 +130,7 @@ def _law(found: Found) -> list[str]:
     if law is None:
         return [f"none: {laws.FEWEST} values of {x} are needed", "-", "-", str(len(found.chosen)), "-"]
     floor = f" + {law.c:.3g}" if law.c else ""
-    sign = 1 if found.of == "best size" else -1
-    ends = sorted((-sign * law.interval[0], -sign * law.interval[1])) if law.interval else None
-    told = f"{ends[0]:+.3f} to {ends[1]:+.3f}" if ends else "too few points"
+    told = f"{-law.interval[1]:+.3f} to {-law.interval[0]:+.3f}" if law.interval else "too few points"
     formula = f"{law.a:.3g} {x}^{-law.b:+.3f}{floor}"
     return [formula, f"{-law.b:+.3f}", told, str(law.points), f"{math.expm1(law.spread):.1%}"]
 
