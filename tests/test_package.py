@@ -58,12 +58,9 @@ def test_the_wheel_works_outside_of_the_checkout(wheel):
     assert ran.returncode == 0, ran.stderr
     place, counts = ran.stdout.splitlines()
     assert place.startswith(str(wheel))
-    assert (
-        counts
-        == f"{len([p for p in (ROOT / 'recipes').rglob('*.yaml') if p.parent.name != 'data'])} "
-        + f"{len(list((ROOT / 'registry').glob('*/[a-z]*.py')))} "
-        + str(len(list((ROOT / "recipes" / "data").glob("*.yaml"))))
-    )
+    recipes = [path for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "data"]
+    parts, data = (ROOT / "registry").glob("*/[a-z]*.py"), (ROOT / "recipes" / "data").glob("*.yaml")
+    assert counts == f"{len(recipes)} {len(list(parts))} {len(list(data))}"
     assert list(wheel.glob("wmzoo/collect/policies/*.npz"))
     assert list(wheel.glob("wmzoo/evaluation/published/*.csv"))
     assert list(wheel.glob("wmzoo/templates/*.txt")) and list(wheel.glob("wmzoo/contracts/test_*.py"))

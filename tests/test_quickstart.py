@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from wmzoo import quickstart
@@ -32,13 +33,9 @@ def test_it_runs_names_what_it_wrote_and_does_nothing_twice(workdir, capfd):
         "last value",
     ):
         assert word in printed
-    for step in (
-        "wmzoo data collect quickstart",
-        "wmzoo train quickstart",
-        "wmzoo evaluate",
-        "wmzoo compare quickstart",
-    ):
+    for step in ("wmzoo data collect quickstart", "wmzoo grid quickstart", "wmzoo compare quickstart"):
         assert f"$ {step}" in printed
+    assert len(re.findall(r": done in .*, \d+ MB at most in training", printed)) == 3
     quickstart.run(FEW)
     again = capfd.readouterr().out
-    assert "$ wmzoo train" not in again and "$ wmzoo evaluate" not in again
+    assert "3 cells, 3 of them done." in again and ": running" not in again

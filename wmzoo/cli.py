@@ -13,10 +13,11 @@ from wmzoo.errors import WmzooError
 
 DESCRIPTION = "World models for control."
 EPILOG = "Start with `wmzoo ls`; `wmzoo COMMAND --help` tells more. Settings are given as key.path=value."
+GO_ON = "what was finished is kept: repeat the command to go on (train with --resume)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 2 for a wrong input, or 130 when interrupted."""
+    """Run a command; the exit code is 0, 1 for a job that failed, 2 for a wrong input, or 130 when interrupted."""
     # Idle threads that spin starve the others when cores are shared.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     options = _parse(arguments)
@@ -26,12 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WmzooError as error:
         for problem in error.problems:
             print(f"wmzoo: {problem}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            "wmzoo: interrupted; what was finished is kept: repeat the command to go on (train with --resume).",
-            file=sys.stderr,
-        )
+        return error.code
+    except KeyboardInterrupt as interrupt:
+        print(f"wmzoo: interrupted; {interrupt or GO_ON}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 
     grid = _add(commands, "grid", _grid, "train, evaluate and compare all cells of a grid; goes on where it stopped")
     _recipe_arguments(grid)
+    _grid_arguments(grid)
     scaling = _add(commands, "scaling", _scaling, "train a family of sizes and fit power laws; goes on where it was")
     _recipe_arguments(scaling)
     scaling.add_argument("--metric", help="what the laws are of; nmae, the error of transition/v1, if left out")
@@ -95,6 +94,20 @@ def _part_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]
     new.add_argument("name", help="such as my_mixer")
     test = _add(commands, "test", _test, "what every part of its kind must pass, run on one part")
     test.add_argument("part", help="such as backbones/my_mixer")
+
+
+def _grid_arguments(grid: argparse.ArgumentParser) -> None:
+    grid.add_argument("--dry-run", action="store_true", help="check and list the cells with their costs; start none")
+    grid.add_argument("--workers", type=int, help="cells at a time; as many as there are cores or GPUs if left out")
+    grid.add_argument("--engine", default="local", help="local processes, ray or slurm (local)")
+    grid.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="k=v",
+        help="of Ray's tasks or SLURM's jobs, such as num_gpus=1",
+    )
+    _quiet(grid)
 
 
 def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -323,9 +336,18 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _grid(options: argparse.Namespace) -> None:
-    from wmzoo import gridrun
+    from wmzoo import recipe
+    from wmzoo.gridrun import running
 
-    gridrun.run(options.recipe, options.settings)
+    running.run(
+        options.recipe,
+        options.settings,
+        workers=options.workers,
+        engine=options.engine,
+        options=recipe.parse_overrides(options.option),
+        dry=options.dry_run,
+        quiet=options.quiet,
+    )
 
 
 def _scaling(options: argparse.Namespace) -> None:

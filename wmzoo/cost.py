@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from wmzoo.model import WorldModel
+from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Recipe
 from wmzoo.trajectories import Variates, Window, window_of
 
@@ -42,7 +43,7 @@ def step_cost(recipe: Recipe, variates: dict[str, Variates]) -> Cost:
     with torch.device("meta"):
         model = WorldModel(recipe, variates).train()
     model.kernel = "matmul"  # plain products, which the counter knows on any device
-    window = _blank_window(widest, 1, recipe.data.window)
+    window = blank_window(widest, 1, recipe.data.window, "meta")
     saved: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -71,7 +72,32 @@ def _bytes(tensors: list[torch.Tensor]) -> int:
     return sum({t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def _blank_window(variates: Variates, batch: int, rows: int) -> Window:
-    """A window of nothing but shapes."""
-    window = window_of(np.zeros((batch, rows, len(variates.names)), np.float32), variates)
-    return window.to("meta")
+def blank_window(variates: Variates, batch: int, rows: int, device: torch.device | str) -> Window:
+    """Zeros ``[batch, rows, M]``; on the device ``meta``, nothing but their shape."""
+    return window_of(np.zeros((batch, rows, len(variates.names)), np.float32), variates).to(device)
+
+
+TRIAL_FLOPS = 2e10  # of a timed step, most; half a second of a slow core
+
+
+def step_seconds(recipe: Recipe, variates: dict[str, Variates], cost: Cost, device: torch.device) -> float:
+    """Seconds that a training step takes here, less the optimizer's: timed, on a share of the batch if it is long.
+
+    Args:
+        recipe: a checked recipe.
+        variates: by environment.
+        cost: of a step.
+        device: to time it on.
+    """
+    batch = max(1, min(recipe.train.batch_size, int(recipe.train.batch_size * TRIAL_FLOPS / cost.flops)))
+    widest = max(variates.values(), key=lambda v: len(v.names))
+    model = build(recipe, variates).to(device).train()
+    window = blank_window(widest, batch, recipe.data.window, device)
+    taken = []
+    for _ in range(3):  # the first of them allocates
+        began = time.perf_counter()
+        model.loss(window, rows=batch * (recipe.data.window - 1)).total.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    return min(taken) * recipe.train.batch_size / batch

@@ -13,9 +13,17 @@ class WmzooError(Exception):
         problems: one sentence a problem, each with its place and its remedy.
     """
 
+    code = 2
+
     def __init__(self, *problems: str):
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class FailedError(WmzooError):
+    """A job that failed though its input was right; the exit code is 1."""
+
+    code = 1
 
 
 MANY = 24

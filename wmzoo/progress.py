@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Report = Callable[[int, str], None]
+Listener = Callable[[str, int, int, str], None]
+"""What is called with a job's title, the steps done, the steps in all and a short text."""
+
+LISTENER: ContextVar[Listener | None] = ContextVar("LISTENER", default=None)
 PLAIN_SECONDS = 10.0
 FILE_WIDTH = 140  # of tables that go into a file or a pipe
 
@@ -34,6 +39,32 @@ def bar(title: str, total: int, start: int = 0, quiet: bool = False, unit: str =
     Yields:
         A function of the steps done so far and a short text, such as the loss.
     """
+    listener = LISTENER.get()
+    with _shown(title, total, start, quiet, unit) as shown:
+        if listener is None:
+            yield shown
+            return
+        listener(title, start, total, "")
+
+        def report(done: int, text: str) -> None:
+            shown(done, text)
+            listener(title, done, total, text)
+
+        yield report
+
+
+@contextlib.contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a function of all progress that is shown meanwhile."""
+    token = LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        LISTENER.reset(token)
+
+
+@contextlib.contextmanager
+def _shown(title: str, total: int, start: int, quiet: bool, unit: str) -> Iterator[Report]:
     errors = Console(stderr=True)
     began = time.perf_counter()
 

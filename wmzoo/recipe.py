@@ -254,9 +254,12 @@ def locate(recipe: str, known: Mapping[str, Path]) -> Path:
     """
     if Path(recipe).is_file():
         return Path(recipe)
-    name = recipe.removeprefix("recipes/").removesuffix(".yaml")  # as in a checkout, wherever one works
-    if name in known:
-        return known[name]
+    wanted = recipe.removeprefix("recipes/").removesuffix(".yaml")  # as in a checkout, wherever one works
+    if wanted in known:
+        return known[wanted]
+    inner = [path for name, path in known.items() if name.rpartition("/")[2] == wanted]
+    if len(inner) == 1:  # backbones for grids/backbones
+        return inner[0]
     raise WmzooError(f'no recipe "{recipe}": neither a file nor a known name. {nearest(recipe, known)}')
 
 

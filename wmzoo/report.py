@@ -113,9 +113,9 @@ def print_evaluation(
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{protocol.replace('/', '-')}.json"
-    write_json(path, result)
     metrics = module.summary(result)
-    tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, path)
+    tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, result)
+    write_json(path, result)  # last, so that a run with this file is evaluated in MLflow too
     out = console()
     for line in module.describe(result):
         out.print(line, highlight=False)

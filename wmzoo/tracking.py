@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import os
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmzoo import __version__
 from wmzoo.errors import WmzooError, nearest
+from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
+from wmzoo.stores import DATABASES, SQLITE, absolute, opened
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from wmzoo.evaluation.compare import RunRecord
 
-SQLITE = "sqlite:///"
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 100, 1000
+PARENT: ContextVar[str] = ContextVar("PARENT", default="")
+KIND, GRID = "wmzoo.kind", "grid"  # tags of the run that a grid's runs hang under
 
 
 def client(uri: str) -> MlflowClient:
@@ -33,32 +37,14 @@ def client(uri: str) -> MlflowClient:
     Raises:
         WmzooError: the store can't be reached or written.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # the migrations of a new store are nobody's business
-    try:
-        opened = MlflowClient(tracking_uri=absolute(uri))
-        opened.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise WmzooError(f"tracking.uri: {uri} can't be opened ({error}); correct it or make it writable.") from error
-    return opened
-
-
-def absolute(uri: str) -> str:
-    """The same store from whatever folder: a SQLite file's path is made absolute."""
-    return f"{SQLITE}{Path(uri.removeprefix(SQLITE)).resolve()}" if uri.startswith(SQLITE) else uri
+    return opened(absolute(uri), os.getpid())
 
 
 def _artifacts(uri: str, experiment: str) -> str | None:
-    """Where the files of an experiment go: beside a SQLite store; elsewhere the server decides."""
-    if not uri.startswith(SQLITE):
-        return None
-    return (Path(absolute(uri).removeprefix(SQLITE)).parent / "mlruns" / experiment).as_uri()
+    """Where the files of an experiment go: beside a SQLite store, here of another database; else its server decides."""
+    if uri.startswith(SQLITE):
+        return (Path(absolute(uri).removeprefix(SQLITE)).parent / "mlruns" / experiment).as_uri()
+    return (Path.cwd() / "mlruns" / experiment).as_uri() if uri.startswith(DATABASES) else None
 
 
 def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str], run_id: str = "") -> str:
@@ -74,13 +60,15 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         The run's id.
     """
     store = client(recipe.tracking.uri)
+    parent = {"mlflow.parentRunId": PARENT.get()} if PARENT.get() else {}
     if run_id and _exists(store, run_id):
         store.update_run(run_id, status="RUNNING")
+        for key, value in parent.items():
+            store.set_tag(run_id, key, value)
         return run_id
-    name = recipe.experiment
-    found = store.get_experiment_by_name(name)
-    number = found.experiment_id if found else store.create_experiment(name, _artifacts(recipe.tracking.uri, name))
+    number = experiment_id(store, recipe)
     tags = {
+        **parent,
         "model": recipe.name,
         "seed": str(recipe.seed),
         "recipe_hash": recipe.hash,
@@ -91,10 +79,66 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         "mlflow.source.type": "LOCAL",
         **facts,
     }
-    run = store.create_run(number, run_name=f"{recipe.name}-s{recipe.seed}", tags=tags)
-    _log_params(store, run.info.run_id, recipe.to_dict())
-    _log_data(store, run.info.run_id, manifest)
-    return run.info.run_id
+    run_id = _unused(store, number, tags)
+    if not run_id:
+        run_id = str(store.create_run(number, run_name=f"{recipe.name}-s{recipe.seed}", tags=tags).info.run_id)
+    _log_params(store, run_id, recipe.to_dict())
+    _log_data(store, run_id, manifest)
+    return run_id
+
+
+def _unused(store: MlflowClient, number: str, tags: Mapping[str, str]) -> str:
+    """A run of the same recipe and data that was killed before its folder knew of it; empty if there is none."""
+    same = " and ".join(f"tags.{key} = '{tags[key]}'" for key in ("recipe_hash", "manifest_hash"))
+    found = store.search_runs([number], f"{same} and attributes.status = 'RUNNING'")
+    return next((str(run.info.run_id) for run in found if not run.data.metrics), "")
+
+
+def experiment_id(store: MlflowClient, recipe: Recipe) -> str:
+    """The experiment of a recipe, made if there is none, by whichever process comes first."""
+    from mlflow.exceptions import MlflowException
+
+    name = recipe.experiment
+    found = store.get_experiment_by_name(name)
+    if not found:
+        try:
+            return str(store.create_experiment(name, _artifacts(recipe.tracking.uri, name)))
+        except MlflowException:  # another process was first, or it can't be made
+            found = store.get_experiment_by_name(name)
+            if not found:
+                raise
+    return str(found.experiment_id)
+
+
+@contextlib.contextmanager
+def under(parent: str) -> Iterator[None]:
+    """Let the runs that start meanwhile hang under another one; under none if it is empty."""
+    token = PARENT.set(parent)
+    try:
+        yield
+    finally:
+        PARENT.reset(token)
+
+
+def grid_run(recipe: Recipe, grid: str) -> str:
+    """The run that the runs of a grid hang under, by the grid's name: found, else made.
+
+    Args:
+        recipe: of any of its cells.
+        grid: its name.
+
+    Returns:
+        The run's id.
+    """
+    store = client(recipe.tracking.uri)
+    number = experiment_id(store, recipe)
+    runs = store.search_runs([number], f"tags.`{KIND}` = 'grid'", order_by=["attributes.start_time ASC"])
+    found = [str(run.info.run_id) for run in runs if run.data.tags.get(GRID) == grid]
+    if found:
+        store.update_run(found[0], status="RUNNING")
+        return found[0]
+    tags = {KIND: "grid", GRID: grid, "mlflow.source.name": "wmzoo grid", "mlflow.source.type": "LOCAL"}
+    return str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)
 
 
 def run_record(recipe: Recipe, run_id: str, status: str) -> dict[str, Any]:
@@ -155,14 +199,20 @@ def log(recipe: Recipe, run_id: str, history: Iterable[Mapping[str, float]]) -> 
 
 
 def finish(recipe: Recipe, run_id: str, cost: Mapping[str, float], folder: Path) -> None:
-    """Close a run: its cost as metrics, its recipe, manifest, history and best checkpoint as files."""
+    """Close a run: its cost as metrics, its recipe, manifest, history and best checkpoint as files; then say so there.
+
+    A folder whose ``run.json`` says ``finished`` is whole in the tracking store too.
+    """
     store = client(recipe.tracking.uri)
     _send(store, run_id, [(f"cost/{name}", value, 0) for name, value in cost.items()])
-    for name in ("recipe.yaml", "manifest.json", "history.csv", "run.json"):
+    for name in ("recipe.yaml", "manifest.json", "history.csv"):
         if (folder / name).is_file():  # a model that was trained elsewhere has no history
             store.log_artifact(run_id, str(folder / name))
     store.log_artifact(run_id, str(folder / "best.safetensors"), "checkpoint")
+    record = {**run_record(recipe, run_id, "finished"), "cost": dict(cost)}
+    store.log_dict(run_id, record, "run.json")
     store.set_terminated(run_id)
+    write_json(folder / "run.json", record)
 
 
 def end(recipe: Recipe, run_id: str, status: str) -> None:
@@ -170,7 +220,7 @@ def end(recipe: Recipe, run_id: str, status: str) -> None:
     client(recipe.tracking.uri).set_terminated(run_id, status)
 
 
-def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], path: Path) -> None:
+def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], result: dict[str, Any]) -> None:
     """Add the results of an evaluation to the run that was evaluated.
 
     Args:
@@ -178,13 +228,13 @@ def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, f
         run_id: the run.
         protocol: such as ``transition/v1``.
         metrics: by name, each logged under the protocol.
-        path: the full result, JSON.
+        result: in full, plain values.
     """
     store = client(uri)
     prefix = protocol.replace("/", "-")
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
+    store.log_dict(run_id, result, f"evaluation/{prefix}.json")
     store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
-    store.log_artifact(run_id, str(path), "evaluation")
 
 
 def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:

@@ -334,8 +334,6 @@ class Trainer:
             "peak_memory_mb": peak_memory_mb(self.device),
             "steps": self.settings.steps,
         }
-        record = tracking.run_record(self.recipe, self.run_id, "finished")
-        write_json(self.folder / "run.json", {**record, "cost": totals})
         tracking.finish(self.recipe, self.run_id, totals, self.folder)
 
 

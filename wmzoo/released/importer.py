@@ -248,7 +248,6 @@ def _write(model: WorldModel, source: Path, out: Path) -> Path:
     facts = {"compat": compat.label(recipe), "imported": source.name}
     run_id = tracking.start(recipe, manifest, facts)
     cost = {"parameters": parameters}
-    write_json(out / "run.json", {**tracking.run_record(recipe, run_id, "finished"), "cost": cost})
     tracking.finish(recipe, run_id, cost, out)
     return out
 

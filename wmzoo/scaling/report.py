@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wmzoo import grid, gridrun, recipe, tracking
+from wmzoo import grid, recipe, tracking
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation.tables import Grid, as_csv, count, markdown, terminal
 from wmzoo.files import read_json, replacing
+from wmzoo.gridrun import running
 from wmzoo.progress import console
 from wmzoo.recipe import Recipe
 from wmzoo.runs import run_folder
@@ -58,7 +59,7 @@ def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, fol
     cells = [recipe.check(source) for source in grid.cells(name, overrides)]
     if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
-    gridrun.run(name, overrides, compare=False)
+    running.run(name, overrides, compare=False)
     first = cells[0]
     points, metric = collect(cells, metric or NMAE), metric or NMAE
     found = fit(points)

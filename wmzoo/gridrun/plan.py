@@ -1,0 +1,166 @@
+"""A grid made ready: all its cells checked, told apart by recipe and data, and their cost counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmzoo import evaluation, grid
+from wmzoo.errors import WmzooError
+from wmzoo.files import read_json
+from wmzoo.gridrun import state
+from wmzoo.progress import bar
+from wmzoo.recipe import Recipe, Source, check, plain
+from wmzoo.runs import RunData, prepare, run_folder
+
+if TYPE_CHECKING:
+    from wmzoo.cost import Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One recipe of a grid.
+
+    Attributes:
+        recipe: resolved.
+        manifest: hash of its data.
+        cost: of a training step.
+        seconds: estimated, of its training on this machine; 0 if it is not known.
+    """
+
+    recipe: Recipe
+    manifest: str
+    cost: Cost
+    seconds: float
+
+    @property
+    def identity(self) -> str:
+        """Of the resolved recipe and the data, 12 hexadecimal digits: cells with the same one are the same run."""
+        return hashlib.sha256(f"{self.recipe.hash} {self.manifest}".encode()).hexdigest()[:12]
+
+    @property
+    def folder(self) -> Path:
+        """Of its run."""
+        return run_folder(self.recipe)
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return f"{self.recipe.name}, seed {self.recipe.seed}"
+
+    @property
+    def flops(self) -> int:
+        """Of its training."""
+        return self.cost.flops * self.recipe.train.steps
+
+    @property
+    def wanted(self) -> dict[str, Any]:
+        """The settings of each protocol that it is evaluated by; None stands for any."""
+        own = self.recipe.evaluate
+        short = {name: name.partition("/")[0] for name in protocols(self.recipe)}
+        return {name: _json(plain(own[key])) if key in own else None for name, key in short.items()}
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained and evaluated."""
+        return state.done(self.folder, self.wanted)
+
+
+def protocols(recipe: Recipe) -> list[str]:
+    """The versioned names of the protocols that a recipe is evaluated by: ``transition/v1`` if it names none."""
+    wanted = list(recipe.evaluate) or ["transition"]
+    return [full for full in evaluation.protocols() if full.partition("/")[0] in wanted]
+
+
+def _json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True) -> list[Cell]:
+    """The cells of a grid, all of them checked against the data before anything is started.
+
+    Args:
+        name: or path of the recipe.
+        overrides: ``key.path=value`` settings of it.
+        timed: also time a training step of each different model, for an estimate of the seconds.
+
+    Raises:
+        WmzooError: with the mistakes of all cells, or two cells are the same, or a run of a cell has other data.
+    """
+    recipes = _checked(grid.cells(name, overrides))
+    data: dict[str, RunData] = {}
+    costs: dict[str, tuple[Cost, float]] = {}
+    found = []
+    with bar(f"check the cells of {name}", len(recipes), unit="cells", quiet=len(recipes) < 2) as report:
+        for recipe in recipes:
+            if repr(recipe.data) not in data:
+                data[repr(recipe.data)] = prepare(recipe)
+            chosen = data[repr(recipe.data)]
+            settings = repr((recipe.data, recipe.model, recipe.objective, recipe.train))
+            if settings not in costs:
+                costs[settings] = _cost(recipe, chosen, timed)
+            cost, seconds = costs[settings]
+            found.append(Cell(recipe=recipe, manifest=chosen.manifest["sha256"], cost=cost, seconds=seconds))
+            report(len(found), "")
+    _check_distinct(found)
+    return found
+
+
+def _checked(sources: Sequence[Source]) -> list[Recipe]:
+    """The recipes of all cells; a mistake that several of them share is told once."""
+    problems: dict[str, None] = {}
+    found = []
+    for source in sources:
+        try:
+            found.append(check(source))
+        except WmzooError as error:
+            problems |= dict.fromkeys(error.problems)
+    if problems:
+        raise WmzooError(*problems)
+    return found
+
+
+def _cost(recipe: Recipe, data: RunData, timed: bool) -> tuple[Cost, float]:
+    """Of a step; and the estimated seconds of training."""
+    from wmzoo import checkpoint
+    from wmzoo.cost import step_cost, step_seconds
+    from wmzoo.training import choose_device
+
+    if recipe.init_from:
+        checkpoint.find(recipe.init_from)
+    device = choose_device(recipe.train.device)
+    cost = step_cost(recipe, data.variates)
+    return cost, step_seconds(recipe, data.variates, cost, device) * recipe.train.steps if timed else 0.0
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        if cell.identity in seen:
+            other = seen[cell.identity].title
+            raise WmzooError(f"grid: {cell.title} and {other} are the same run; leave one of them out.")
+        seen[cell.identity] = cell
+        path = cell.folder / "manifest.json"
+        if path.is_file() and read_json(path)["sha256"] != cell.manifest:
+            raise WmzooError(
+                f"{cell.folder}: was trained on other data than {cell.recipe.data.corpus} holds now; restore them, "
+                "delete the folder, or set another tracking.folder."
+            )
+
+
+def job(cell: Cell, parent: str, threads: int) -> dict[str, Any]:
+    """What a process needs to know to run a cell: ``job.json``.
+
+    Args:
+        cell: to run.
+        parent: MLflow run that it hangs under.
+        threads: of its products; those of an interrupted run are kept, as sums depend on them.
+    """
+    path = cell.folder / state.JOB
+    threads = read_json(path)["threads"] if path.is_file() else threads
+    told = {"identity": cell.identity, "parent": parent, "threads": threads, "protocols": cell.wanted}
+    return {**told, "recipe": cell.recipe.to_dict()}
