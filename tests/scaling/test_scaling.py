@@ -101,9 +101,11 @@ def test_tables_files_and_picture_say_the_same(tmp_path):
 
 def test_a_recipe_whose_cells_have_no_errors_is_refused_before_anything_long(workdir):
     system_corpus(workdir / "toy.h5")
-    values = toy_recipe(grid={"model.backbone.width": [8, 16]})
+    values = toy_recipe(grid={"model.backbone.width": [8, 16, 32]})
     values["evaluate"] = {"ope": {}}
     (workdir / "family.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(WmzooError, match="laws are of transition/v1"):
         report.run("family.yaml")
+    with pytest.raises(WmzooError, match="1 cells make no law; give it a grid"):
+        report.run("trajworld-cpu")
     assert not (workdir / "runs").exists()

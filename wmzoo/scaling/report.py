@@ -57,6 +57,10 @@ def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, fol
         WmzooError: the recipe is wrong, a cell failed, or there is no such metric.
     """
     cells = [recipe.check(source) for source in grid.cells(name, overrides)]
+    if len(cells) < laws.FEWEST:
+        raise WmzooError(
+            f"{name}: {len(cells)} cells make no law; give it a grid, or name one such as scaling/trajworld."
+        )
     if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
     running.run(name, overrides, compare=False)
