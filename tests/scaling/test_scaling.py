@@ -106,6 +106,6 @@ def test_a_recipe_whose_cells_have_no_errors_is_refused_before_anything_long(wor
     (workdir / "family.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(WmzooError, match="laws are of transition/v1"):
         report.run("family.yaml")
-    with pytest.raises(WmzooError, match="1 cells make no law; give it a grid"):
+    with pytest.raises(WmzooError, match="a law needs three cells or more; give it a grid"):
         report.run("trajworld-cpu")
     assert not (workdir / "runs").exists()

@@ -58,9 +58,7 @@ def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, fol
     """
     cells = [recipe.check(source) for source in grid.cells(name, overrides)]
     if len(cells) < laws.FEWEST:
-        raise WmzooError(
-            f"{name}: {len(cells)} cells make no law; give it a grid, or name one such as scaling/trajworld."
-        )
+        raise WmzooError(f"{name}: a law needs three cells or more; give it a grid, or name scaling/trajworld, say.")
     if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
     running.run(name, overrides, compare=False)
