@@ -18,6 +18,7 @@ if __name__ != "wmzoo.evaluation":
     raise ImportError("import wmzoo.evaluation, not evaluation")
 
 import ast
+import functools
 import importlib
 from pathlib import Path
 from types import ModuleType
@@ -68,6 +69,7 @@ def _module(short_name: str) -> ModuleType:
     return importlib.import_module(f"wmzoo.evaluation.{short_name}")
 
 
+@functools.cache
 def _cards() -> dict[str, tuple[str, str]]:
     """The versioned name and the summary of each protocol, by the stem of its file."""
     read = {path.stem: _card(path) for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}

@@ -141,5 +141,8 @@ def _load(kind: str, name: str, path: Path) -> ModuleType:
         raise WmzooError(f"{path}: can't be imported; it must be a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module  # dataclasses look their module up here
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise WmzooError(f"{path}:{error.lineno}: not valid Python ({error.msg}); correct it.") from error
     return module

@@ -21,7 +21,8 @@ def test_the_package_list_equals_the_folders_on_disk():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     listed = set(config["options"]["packages"].split())
-    folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in SOURCES}
+    folders = {p.parent.relative_to(ROOT).as_posix().replace("/", ".") for p in SOURCES} | {"contracts"}
+    assert config["options"]["package_dir"].split()[-1] == "tests/contracts"
     assert {name if name.startswith("wmzoo") else f"wmzoo.{name}" for name in folders} == listed
 
 
@@ -62,6 +63,7 @@ def test_the_wheel_works_outside_of_the_checkout(wheel):
     assert counts == f"{len(recipes)} {len(list(parts))} {len(list(data))}"
     assert list(wheel.glob("wmzoo/collect/policies/*.npz"))
     assert list(wheel.glob("wmzoo/evaluation/published/*.csv"))
+    assert list(wheel.glob("wmzoo/templates/*.txt")) and list(wheel.glob("wmzoo/contracts/test_*.py"))
     assert elsewhere(wheel, "-m", "wmzoo", "ls").returncode == 0
 
 

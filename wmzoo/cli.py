@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     ls.add_argument("kind", nargs="?", default="", help="one section in full, such as environments")
     show = _add(commands, "show", _show, "the card of a part or a recipe: what it is, its settings, its paper")
     show.add_argument("name", help="such as trajworld, or backbones/trajworld where a name is used twice")
+    show.add_argument("--resolved", action="store_true", help="of a recipe: all settings of it, as YAML")
+    _settings(show, "of a resolved recipe, such as seed=0")
+    diff = _add(commands, "diff", _diff, "the settings in which two recipes differ")
+    diff.add_argument("first", help="a recipe's name or file")
+    diff.add_argument("second", help="another one")
+    _settings(diff, "settings of the second, such as train.steps=100")
+    _part_commands(commands)
 
     check = _add(commands, "check", _check, "validate a recipe and count its cost; trains nothing")
     _recipe_arguments(check)
@@ -68,6 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     grid = _add(commands, "grid", _grid, "train, evaluate and compare all cells of a grid; goes on where it stopped")
     _recipe_arguments(grid)
     _grid_arguments(grid)
+    scaling = _add(commands, "scaling", _scaling, "train a family of sizes and fit power laws; goes on where it was")
+    _recipe_arguments(scaling)
+    scaling.add_argument("--metric", help="what the laws are of; nmae, the error of transition/v1, if left out")
+    scaling.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT/scaling)")
     _result_commands(commands)
     _exchange_commands(commands)
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
@@ -75,6 +86,14 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(commands)
     _bench_commands(commands)
     return parser
+
+
+def _part_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    new = _add(commands, "new", _new, "begin a part of your own: a working file and a recipe of it")
+    new.add_argument("kind", help="backbone")
+    new.add_argument("name", help="such as my_mixer")
+    test = _add(commands, "test", _test, "what every part of its kind must pass, run on one part")
+    test.add_argument("part", help="such as backbones/my_mixer")
 
 
 def _grid_arguments(grid: argparse.ArgumentParser) -> None:
@@ -231,9 +250,34 @@ def _ls(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from wmzoo import cards
+    from wmzoo import cards, resolved
 
-    cards.print_card(options.name)
+    if options.settings and not options.resolved:
+        raise WmzooError("command line: settings belong to a resolved recipe; add --resolved.")
+    if options.resolved:
+        resolved.print_resolved(options.name, options.settings)
+    else:
+        cards.print_card(options.name)
+
+
+def _diff(options: argparse.Namespace) -> None:
+    from wmzoo import resolved
+
+    resolved.print_diff(options.first, options.second, options.settings)
+
+
+def _new(options: argparse.Namespace) -> None:
+    from wmzoo import new
+
+    for path in new.begin(options.kind, options.name):
+        print(path)
+    print(f"Next: wmzoo test {new.KINDS[options.kind]}/{options.name}   and   wmzoo check {options.name}")
+
+
+def _test(options: argparse.Namespace) -> None:
+    from wmzoo import conformance
+
+    conformance.run(options.part)
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -302,6 +346,12 @@ def _grid(options: argparse.Namespace) -> None:
         dry=options.dry_run,
         quiet=options.quiet,
     )
+
+
+def _scaling(options: argparse.Namespace) -> None:
+    from wmzoo.scaling import report
+
+    report.run(options.recipe, options.settings, options.metric, options.to)
 
 
 def _ui(options: argparse.Namespace) -> None:

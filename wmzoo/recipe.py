@@ -257,9 +257,10 @@ def locate(recipe: str, known: Mapping[str, Path]) -> Path:
     """
     if Path(recipe).is_file():
         return Path(recipe)
-    if recipe in known:
-        return known[recipe]
-    inner = [path for name, path in known.items() if name.rpartition("/")[2] == recipe]
+    wanted = recipe.removeprefix("recipes/").removesuffix(".yaml")  # as in a checkout, wherever one works
+    if wanted in known:
+        return known[wanted]
+    inner = [path for name, path in known.items() if name.rpartition("/")[2] == wanted]
     if len(inner) == 1:  # backbones for grids/backbones
         return inner[0]
     raise WmzooError(f'no recipe "{recipe}": neither a file nor a known name. {nearest(recipe, known)}')
@@ -336,7 +337,7 @@ def _read_file(path: Path, known: Mapping[str, Path], seen: tuple[Path, ...]) ->
         return source
     parent = values.pop("extends")
     beside = path.parent / f"{parent}.yaml"
-    found = beside if beside.is_file() else locate(str(parent), known)
+    found = beside if beside.is_file() and beside != path else locate(str(parent), known)
     return _merge(_read_file(found, known, (*seen, path)), source)
 
 

@@ -51,6 +51,8 @@ OFFICIAL_TRAIN = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "constan
 
 
 PRESETS = {
+    "XXS": {"width": 18},
+    "XS": {"width": 46},
     "S": {"width": 112},
     "M": {"width": 304},
     "L": {"width": 640},

@@ -34,6 +34,8 @@ OFFICIAL = {**TRANSFORMER, "variate_embedding": False, "shifted_padding": True, 
 
 PRESETS = {
     # Twice the blocks of trajworld's sizes, each with half of its layers: the same number of parameters.
+    "XXS": {"blocks": 2, "width": 32},
+    "XS": {"blocks": 4, "width": 48},
     "S": {"blocks": 4, "width": 96},
     "M": {"blocks": 8, "width": 160},
     "L": {"blocks": 12, "width": 256},

@@ -22,6 +22,8 @@ class Config(TransformerConfig):
 
 
 PRESETS = {
+    "XXS": {"blocks": 1, "width": 32},
+    "XS": {"blocks": 2, "width": 48},
     "S": {"blocks": 2, "width": 96},
     "M": {"blocks": 4, "width": 160},
     "L": {"blocks": 6, "width": 256},

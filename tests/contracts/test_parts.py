@@ -12,9 +12,9 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from systems import SMALL, linear_episode, planted_episode, system_set, toy_recipe
 
 from wmzoo import registry
+from wmzoo.contracts.systems import SMALL, linear_episode, planted_episode, system_set, toy_recipe
 from wmzoo.data.splits import merge_variates
 from wmzoo.data.windows import gather
 from wmzoo.model import WorldModel, build
@@ -29,7 +29,7 @@ PAIRS = [(b, h) for b in BACKBONES for h in HEADS]
 
 def test_the_globs_found_the_parts():
     assert {"one_hot", "gauss_hist", "continuous"} <= set(TOKENIZERS)
-    assert {"trajworld", "tdm", "mlp_ensemble"} <= set(BACKBONES)
+    assert {"trajworld", "tdm", "mlp_ensemble", "mixer"} <= set(BACKBONES)
     assert {"categorical", "gaussian"} <= set(HEADS)
     assert {"next_step"} <= set(OBJECTIVES)
 
@@ -249,13 +249,13 @@ def test_decoding_one_by_one_equals_the_whole_sequence(backbone, head):
 
 
 @pytest.mark.parametrize(("backbone", "head"), PAIRS)
-def test_save_and_load_give_the_same_predictions(backbone, head, workdir):
+def test_save_and_load_give_the_same_predictions(backbone, head, tmp_path):
     from wmzoo import checkpoint
 
     item, variates = toy_data()
     model, window = toy_model("gauss_hist", backbone, head, variates), toy_window(item, variates, count=4)
-    checkpoint.save(workdir / "m.safetensors", model, {}, {})
-    again = checkpoint.load(workdir / "m.safetensors")
+    checkpoint.save(tmp_path / "m.safetensors", model, {}, {})
+    again = checkpoint.load(tmp_path / "m.safetensors")
     assert torch.equal(model.predict(window).mean, again.predict(window).mean)
     assert again.recipe == model.recipe
 

@@ -87,6 +87,7 @@ NATIVE = {
     "trajworld": ("gauss_hist", "categorical"),
     "tdm": ("gauss_hist", "categorical"),
     "mlp_ensemble": ("continuous", "gaussian"),
+    "mixer": ("gauss_hist", "categorical"),
 }
 
 
@@ -98,7 +99,7 @@ def parameters(backbone, size):
         return sum(p.numel() for p in WorldModel(recipe, {}).parameters())
 
 
-@pytest.mark.parametrize("size", ["S", "M", "L"])
+@pytest.mark.parametrize("size", ["XXS", "XS", "S", "M", "L"])
 def test_sizes_match_in_parameters_within_5_percent(size):
     counts = [parameters(backbone, size) for backbone in NATIVE]
     assert max(counts) <= 1.05 * min(counts), counts

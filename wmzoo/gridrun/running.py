@@ -27,6 +27,7 @@ def run(
     options: Mapping[str, Any] | None = None,
     dry: bool = False,
     quiet: bool = False,
+    compare: bool = True,
 ) -> list[Path]:
     """Train and evaluate the cells of a grid, and compare them; skips what is done and resumes what was broken off.
 
@@ -41,6 +42,7 @@ def run(
         options: for the cluster's library.
         dry: only list the cells and what they cost.
         quiet: no progress.
+        compare: whether to compare them at the end.
 
     Returns:
         The files of the comparisons.
@@ -63,7 +65,8 @@ def run(
         try:
             tracks = _run(cells, where, parent, quiet, again=shlex.join(["wmzoo", "grid", name, *overrides]))
             failed = [track for track in tracks if track.status == FAILED]
-            paths = _compare([track.cell for track in tracks if track.status == DONE], parent)
+            done = [track.cell for track in tracks if track.status == DONE]
+            paths = _compare(done, parent) if compare else []
             status = "FAILED" if failed else "FINISHED"
         finally:
             tracking.end(cells[0].recipe, parent, status)
