@@ -71,9 +71,9 @@ def test_counted_flops_of_flattened_attention_grow_faster():
 
 
 def test_memory_is_told_beside_what_must_be_held():
-    config = memory.Config(trajectories=2, horizons=(), megabytes=60, mapped=5, backbone="mlp_ensemble")
+    config = memory.Config(trajectories=2, horizons=(), megabytes=250, mapped=10, backbone="mlp_ensemble")
     step, read = memory.bench(config, CPU, quiet=True)
-    assert step.floor < step.ours and 0 < read.ours < 58, "not the whole corpus"
+    assert step.floor < step.ours and 0 < read.ours < 180, "not the whole corpus"
     assert len(memory._cases(memory.Config())) == 10
 
 
