@@ -56,7 +56,7 @@ def _rows(
         plain = None
         if backbone != "mlp_ensemble":
             other = make_trainer(config, corpus, backbone, precision, "train.attention=einsum")
-            plain = min(measure(_step(other), 1, trainer.device).seconds)
+            plain = measure(_step(other), 1, trainer.device, warm=trainer.device.type == "cuda").seconds[0]
         report(number + 1, f"{backbone} {precision}")
         alike = not (config.batch or config.blocks or config.settings) and trainer.device.type == "cpu"
         yield ours.row(
