@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
+NORMAL = 1e6  # degrees of freedom from which on Student's t is a normal distribution
 POINTS = (np.arange(1001) + 0.5) / 1001
 
 
@@ -154,21 +155,28 @@ def _crossed(a: list[Measured], b: list[Measured]) -> list[tuple[Measured, Measu
 
 def _spread(a: list[Measured], b: list[Measured]) -> float:
     """The variance of the difference of two means over resampled episodes."""
-    x, y = (np.mean([m.draws for m in runs], 0) for runs in (a, b))
-    alike = all(m.where == a[0].where for m in (*a, *b))
-    return float(np.var(x - y) if alike else np.var(x) + np.var(y))
+    if all(m.where == a[0].where for m in (*a, *b)):
+        return float(np.var(np.mean([m.draws for m in a], 0) - np.mean([m.draws for m in b], 0)))
+    return _alone(a) + _alone(b)
+
+
+def _alone(runs: list[Measured]) -> float:
+    """The variance of a mean over resampled episodes."""
+    if all(m.where == runs[0].where for m in runs):
+        return float(np.var(np.mean([m.draws for m in runs], 0)))
+    return float(np.sum([np.var(m.draws) for m in runs])) / len(runs) ** 2
 
 
 def _beyond(size: float, parts: Sequence[Part]) -> float:
     """How often a sum of independent Student's t, scaled, lies at least so far from 0."""
     (variance, freedom), *rest = sorted(parts, reverse=True)
-    shift = np.sqrt(rest[0][0]) * student.ppf(POINTS, rest[0][1]) if rest else np.zeros(1)
-    return float(min(1.0, 2 * student.sf((size - shift) / np.sqrt(variance), freedom).mean()))
+    shift = np.sqrt(rest[0][0]) * stdtrit(min(rest[0][1], NORMAL), POINTS) if rest else np.zeros(1)
+    return float(min(1.0, 2 * stdtr(min(freedom, NORMAL), (shift - size) / np.sqrt(variance)).mean()))
 
 
 def _half_width(parts: Sequence[Part]) -> float:
     """Half the width of the 95 % interval."""
-    most = sum(np.sqrt(variance) * student.ppf(1 - LEVEL / 8, freedom) for variance, freedom in parts)
+    most = sum(np.sqrt(variance) * stdtrit(min(freedom, NORMAL), 1 - LEVEL / 8) for variance, freedom in parts)
     return float(brentq(lambda size: _beyond(size, parts) - LEVEL, 0.0, 1.01 * most))
 
 
