@@ -19,7 +19,8 @@ from wmzoo.evaluation.tables import Grid
 
 RULES = (
     "95 % intervals: bootstrap over seeds, then {resampled} (± is half the width). Bold: the best, where the 95 % "
-    "interval of its paired difference from every other row leaves out 0; a ceiling is not ranked. s: seconds of evaluation."
+    "interval of its paired difference from every other row leaves out 0; a ceiling is not ranked. "
+    "s: seconds of evaluation."
 )
 
 

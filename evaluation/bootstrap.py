@@ -26,23 +26,19 @@ class Estimate:
 def estimate(seeds: Sequence[Sequence[Sample]]) -> Estimate:
     """The mean over seeds of the mean over test sets of the mean over windows, with a hierarchical bootstrap.
 
-    A draw picks as many seeds as there are, with replacement, and for each pick anew as many episodes of each of its
-    test sets as it has.
+    A draw picks as many seeds as there are, with replacement, and of each test set as many episodes as it has, the same
+    ones for all seeds: these were all tested on the same episodes, so more seeds make that part no surer.
 
     Args:
         seeds: for each seed, the samples of its test sets.
     """
-    rng = np.random.default_rng(0)
     mean = float(np.mean([[np.average(v, weights=w) for v, w in samples] for samples in seeds]))
     alone = len(seeds) == 1 and all(len(values) == 1 for values, _ in seeds[0])
     if alone or not np.isfinite(mean):
         return Estimate(mean=mean)
-    total = np.zeros(DRAWS)
-    for picked in rng.integers(0, len(seeds), (len(seeds), DRAWS)):
-        for seed in np.unique(picked):
-            mine = picked == seed
-            total[mine] += np.mean([_resample(sample, int(mine.sum()), rng) for sample in seeds[seed]], 0)
-    low, high = np.quantile(total / len(seeds), [0.025, 0.975])
+    drawn = np.stack([draws_of({str(i): sample for i, sample in enumerate(samples)}) for samples in seeds])
+    picked = np.random.default_rng(0).integers(0, len(seeds), (len(seeds), DRAWS))
+    low, high = np.quantile(drawn[picked, np.arange(DRAWS)].mean(0), [0.025, 0.975])
     return Estimate(mean=mean, low=float(low), high=float(high))
 
 

@@ -1,4 +1,4 @@
-"""One comparison of many runs, as their protocol makes it: printed, and written as CSV, Markdown, LaTeX and pictures."""
+"""One comparison of many runs, as their protocol makes it: printed, and written as text and pictures."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from wmzoo.evaluation.against import Against, Column
 from wmzoo.evaluation.figures import COLOURS, GREYS, light_grid, save
@@ -48,4 +49,5 @@ def _panel(axes: Axes, column: Sequence[Against | None]) -> None:
         if found.low is not None and found.high is not None:
             axes.plot([found.low, found.high], [y, y], color=colour, linewidth=1.4)
         axes.plot(found.mean, y, "o", color=colour, markerfacecolor=colour if one.mark else "white", markersize=5.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     light_grid(axes, "x")

@@ -9,6 +9,7 @@ theory of statistics, volume 2); its tests reject a true null hypothesis at most
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.05
 NORMAL = 1e6  # degrees of freedom from which on Student's t is a normal distribution
-POINTS = (np.arange(1001) + 0.5) / 1001
+POINTS = (np.arange(501) + 0.5) / 501
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,8 +171,14 @@ def _alone(runs: list[Measured]) -> float:
 def _beyond(size: float, parts: Sequence[Part]) -> float:
     """How often a sum of independent Student's t, scaled, lies at least so far from 0."""
     (variance, freedom), *rest = sorted(parts, reverse=True)
-    shift = np.sqrt(rest[0][0]) * stdtrit(min(rest[0][1], NORMAL), POINTS) if rest else np.zeros(1)
+    shift = np.sqrt(rest[0][0]) * _quantiles(min(rest[0][1], NORMAL)) if rest else np.zeros(1)
     return float(min(1.0, 2 * stdtr(min(freedom, NORMAL), (shift - size) / np.sqrt(variance)).mean()))
+
+
+@functools.lru_cache(maxsize=256)
+def _quantiles(freedom: float) -> np.ndarray:
+    """Of Student's t."""
+    return np.asarray(stdtrit(freedom, POINTS))
 
 
 def _half_width(parts: Sequence[Part]) -> float:

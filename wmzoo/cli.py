@@ -331,7 +331,6 @@ def _export(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
-
     from wmzoo.evaluation.compare import SUFFIXES, Options
 
     by = tuple(options.by.split(",")) if options.by else ()

@@ -156,7 +156,7 @@ def print_comparison(
     options: Options | None = None,
     named: Mapping[str, Path] | None = None,
 ) -> list[Path]:
-    """Print a comparison of an experiment's runs; write it as CSV, Markdown, LaTeX and pictures, here and into the runs.
+    """Print a comparison of an experiment's runs; write it as text and pictures, here and into the runs.
 
     Args:
         experiment: MLflow experiment.

@@ -282,7 +282,7 @@ def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]
 
 
 def records(experiment: str, uri: str, protocol: str, versions: bool = False) -> tuple[list[RunRecord], list[str]]:
-    """The runs of an experiment that were evaluated by a protocol; of repeated runs, the newest, which knows the others.
+    """The runs of an experiment that were evaluated by a protocol; the newest of repeated ones knows the others.
 
     Args:
         experiment: its name.
