@@ -11,7 +11,8 @@ import numpy as np
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation.boards import KINDS, MODEL, Column
 from wmzoo.evaluation.bootstrap import Estimate, pooled
-from wmzoo.evaluation.records import RunRecord, labels, mean_cost
+from wmzoo.evaluation.paired import Group, Measured
+from wmzoo.evaluation.records import RunRecord, labels, mean_cost, rows, settings_text, units
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +28,8 @@ class Row:
         cost: of training, means over seeds.
         manifest: hash of its data.
         run_ids: of its runs.
+        units: what its runs are paired by with those of other rows, in the order of the results.
+        where: equal for rows whose draws resampled the same episodes.
     """
 
     label: str
@@ -37,6 +40,8 @@ class Row:
     cost: Mapping[str, float]
     manifest: str
     run_ids: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    where: str = ""
 
     @property
     def title(self) -> str:
@@ -52,6 +57,14 @@ class Row:
         if len(known) == 1:
             return Estimate(mean=known[0]["value"], low=known[0]["low"], high=known[0]["high"])
         return pooled([(one["value"], one["draws"]) for one in known])
+
+    def group(self, metric: str) -> Group | None:
+        """What its runs measured, to be compared with other rows; None where any has nothing."""
+        found = [(result["metrics"].get(metric), result) for result in self.results]
+        if any(one is None or one["value"] is None for one, _ in found):
+            return None
+        measured = (_measured_by(one, result, self.where) for one, result in found if one is not None)
+        return Group(measured=tuple(measured), units=self.units)
 
     @property
     def seconds(self) -> float | None:
@@ -101,10 +114,7 @@ def _board(environment: str, records: Sequence[RunRecord], mixed: bool) -> Board
         for label, record in zip(labels(records), records, strict=True)
         if environment in record.result["boards"]
     ]
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for label, record in named:
-        groups.setdefault((label, record.result["manifest_hash"]), []).append(record)
-    models = [_model(label, environment, runs) for (label, _), runs in groups.items()]
+    models = [_model(label, environment, runs) for label, runs in rows([record for _, record in named])]
     return Board(
         environment=environment,
         about=named[0][1].result["boards"][environment]["about"],
@@ -113,7 +123,6 @@ def _board(environment: str, records: Sequence[RunRecord], mixed: bool) -> Board
 
 
 def _model(label: str, environment: str, runs: Sequence[RunRecord]) -> Row:
-    runs = sorted(runs, key=lambda record: record.seed)
     own = [run.result["boards"][environment] for run in runs]
     return Row(
         label=label,
@@ -124,6 +133,23 @@ def _model(label: str, environment: str, runs: Sequence[RunRecord]) -> Row:
         cost=mean_cost(runs),
         manifest=runs[0].result["manifest_hash"],
         run_ids=tuple(run.run_id for run in runs),
+        units=units(runs),
+        where=_where(runs[0]),
+    )
+
+
+def _where(record: RunRecord) -> str:
+    """What decides which first states and episodes a draw resamples."""
+    return f"{record.result['manifest_hash']} {settings_text(record.result['settings'])}"
+
+
+def _measured_by(found: Mapping[str, Any], result: Mapping[str, Any], where: str) -> Measured:
+    draws = np.asarray(found["draws"] or [], float)
+    return Measured(
+        value=found["value"],
+        draws=draws,
+        episodes=len(result["returns"]) if "returns" in result else None,
+        where=(where, len(draws)),
     )
 
 
@@ -156,6 +182,7 @@ def _references(environment: str, named: Sequence[tuple[str, RunRecord]], mixed:
                 policies=(board.get("policies", []),),
                 cost={},
                 manifest=record.result["manifest_hash"],
+                where=_where(record),
             )
             known.append(numbers)
             found.append(row)

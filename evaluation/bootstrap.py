@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,31 +22,23 @@ class Estimate:
     low: float | None = None
     high: float | None = None
 
-    def below(self, other: Estimate) -> bool:
-        """Whether the whole interval lies under that of another; never without both intervals."""
-        return self.high is not None and other.low is not None and self.high < other.low
-
 
 def estimate(seeds: Sequence[Sequence[Sample]]) -> Estimate:
     """The mean over seeds of the mean over test sets of the mean over windows, with a hierarchical bootstrap.
 
-    A draw picks as many seeds as there are, with replacement, and for each pick anew as many episodes of each of its
-    test sets as it has.
+    A draw picks as many seeds as there are, with replacement, and of each test set as many episodes as it has, the same
+    ones for all seeds: these were all tested on the same episodes, so more seeds make that part no surer.
 
     Args:
         seeds: for each seed, the samples of its test sets.
     """
-    rng = np.random.default_rng(0)
     mean = float(np.mean([[np.average(v, weights=w) for v, w in samples] for samples in seeds]))
     alone = len(seeds) == 1 and all(len(values) == 1 for values, _ in seeds[0])
     if alone or not np.isfinite(mean):
         return Estimate(mean=mean)
-    total = np.zeros(DRAWS)
-    for picked in rng.integers(0, len(seeds), (len(seeds), DRAWS)):
-        for seed in np.unique(picked):
-            mine = picked == seed
-            total[mine] += np.mean([_resample(sample, int(mine.sum()), rng) for sample in seeds[seed]], 0)
-    low, high = np.quantile(total / len(seeds), [0.025, 0.975])
+    drawn = np.stack([draws_of({str(i): sample for i, sample in enumerate(samples)}) for samples in seeds])
+    picked = np.random.default_rng(0).integers(0, len(seeds), (len(seeds), DRAWS))
+    low, high = np.quantile(drawn[picked, np.arange(DRAWS)].mean(0), [0.025, 0.975])
     return Estimate(mean=mean, low=float(low), high=float(high))
 
 
@@ -54,6 +47,16 @@ def _resample(sample: Sample, draws: int, rng: np.random.Generator) -> np.ndarra
     values, weights = sample
     picked = rng.integers(0, len(values), (draws, len(values)))
     return (values * weights)[picked].sum(1) / weights[picked].sum(1)
+
+
+def draws_of(samples: Mapping[str, Sample]) -> np.ndarray:
+    """``[DRAWS]`` means over test sets of the mean over windows; the same draw picks the same episodes in every run.
+
+    Args:
+        samples: by test set, all with the same episodes in every run.
+    """
+    seeded = {key: np.random.default_rng(zlib.crc32(key.encode())) for key in samples}
+    return np.asarray(np.mean([_resample(sample, DRAWS, seeded[key]) for key, sample in samples.items()], 0))
 
 
 def pooled(runs: Sequence[tuple[float, Sequence[float] | None]]) -> Estimate:
@@ -77,20 +80,3 @@ def pooled(runs: Sequence[tuple[float, Sequence[float] | None]]) -> Estimate:
             total[mine] += drawn[run][(place[mine] * len(drawn[run])).astype(int)]
     low, high = np.quantile(total / len(runs), [0.025, 0.975])
     return Estimate(mean=mean, low=float(low), high=float(high))
-
-
-def winner(estimates: Sequence[Estimate | None], higher: bool = False) -> int | None:
-    """Which is the best, with an interval that does not overlap that of the next; None if undecided.
-
-    Args:
-        estimates: of what competes; None for what does not.
-        higher: whether more is better.
-    """
-    sign = -1 if higher else 1
-    known = sorted((sign * e.mean, i) for i, e in enumerate(estimates) if e is not None)
-    if len(known) < 2:
-        return None
-    first, second = (estimates[i] for _, i in known[:2])
-    assert first is not None and second is not None
-    apart = second.below(first) if higher else first.below(second)
-    return known[0][1] if apart else None

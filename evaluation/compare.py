@@ -1,8 +1,11 @@
-"""One comparison of many runs, as their protocol makes it: printed, and written as CSV, Markdown and pictures."""
+"""One comparison of many runs, as their protocol makes it: printed, and written as text and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -11,69 +14,118 @@ from wmzoo import evaluation
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import tables
 from wmzoo.evaluation.comparison import Comparison
+from wmzoo.evaluation.grouping import grouped, told
 from wmzoo.evaluation.records import RunRecord, check
+from wmzoo.evaluation.repeats import repeated
 from wmzoo.files import replacing
 
-__all__ = ["RunRecord", "print_table", "write"]
+__all__ = ["Options", "RunRecord", "make", "print_table", "write"]
+
+FIRST = "comparison.png"  # the picture that every comparison has
 
 
-def print_table(
-    records: Sequence[RunRecord], allow_mixed: bool = False, published: bool = False, console: Console | None = None
-) -> None:
-    """Print a comparison.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compared, and how.
+
+    Attributes:
+        mixed: compare runs of different data, settings or versions of the protocol too; the caption then says so.
+        published: put published numbers beside.
+        by: dotted paths of the recipes' settings that make a row; runs of one name and data make one if empty.
+        baseline: the row to measure the others by, if any.
+    """
+
+    mixed: bool = False
+    published: bool = False
+    by: Sequence[str] = ()
+    baseline: str = ""
+
+
+PLAIN = Options()
+SUFFIXES = (".csv", ".md", ".tex", ".png")
+
+
+def make(records: Sequence[RunRecord], options: Options = PLAIN) -> Comparison:
+    """Compare runs.
 
     Args:
         records: evaluated runs.
-        allow_mixed: compare runs of different data or settings too; the caption then says so.
-        published: put published numbers beside.
-        console: to print to; the standard output if None.
+        options: what is compared, and how.
 
     Raises:
-        WmzooError: no records, they mix protocols, settings or data, or there are no published numbers of their kind.
+        WmzooError: no records, they mix protocols, settings or data, an option names what there is not, or there are
+            no published numbers of their kind.
     """
-    made, console = _compare(records, allow_mixed, published), console or Console()
+    mixed = check(records, options.mixed)
+    records = grouped(records, options.by) if options.by else records
+    name = max(record.result["protocol"] for record in records)
+    protocol = evaluation.find(name)
+    if options.published and not hasattr(protocol, "published"):
+        raise WmzooError(f"--published: there are no published numbers for {name}; leave --published out.")
+    beside = {"baseline": options.baseline} if options.baseline else {}
+    made: Comparison = protocol.compare(records, mixed, **beside)
+    notes = [told(records, options.by), *repeated(records)]
+    made = dataclasses.replace(made, caption=[*made.caption, *filter(None, notes)])
+    return made.beside(protocol.published(records)) if options.published else made
+
+
+def print_table(made: Comparison, console: Console | None = None) -> None:
+    """Print a comparison.
+
+    Args:
+        made: the comparison.
+        console: to print to; the standard output if None.
+    """
+    console = console or Console()
     for grid in made.short:
         console.print(tables.terminal(grid), end="\n\n")
     console.print("\n".join(made.caption), highlight=False, markup=False)
 
 
-def write(records: Sequence[RunRecord], folder: Path, allow_mixed: bool = False, published: bool = False) -> list[Path]:
-    """Write a comparison as ``comparison.csv``, ``comparison.md`` and pictures.
+def write(made: Comparison, title: str, folder: Path, named: Mapping[str, Path] | None = None) -> list[Path]:
+    """Write a comparison as ``comparison.csv``, ``.md`` and ``.tex``, and pictures.
 
     Args:
-        records: evaluated runs.
+        made: the comparison.
+        title: of it.
         folder: is made if need be.
-        allow_mixed: compare runs of different data or settings too; the caption then says so.
-        published: put published numbers beside.
+        named: files to write a form into besides, by suffix; the Markdown links the pictures where they lie.
 
     Returns:
-        The files, each of which was written whole.
+        The files, each of which was written whole: those of the folder, then those that were named.
 
     Raises:
-        WmzooError: as :func:`print_table`, or the folder can't be written.
+        WmzooError: a file can't be written.
     """
-    made = _compare(records, allow_mixed, published)
-    title = f"## {records[0].experiment}: {records[0].result['protocol']}\n"
-    return [
-        _write(folder / "comparison.csv", lambda path: _text(path, tables.as_csv(made.lines))),
-        _write(folder / "comparison.md", lambda path: _text(path, _markdown(title, made))),
-        *(_write(folder / name, picture.draw) for name, picture in made.pictures.items()),
-    ]
+    named = named or {}
+    pictures = {name: folder / name for name in made.pictures}
+    paths = [_written(made, title, folder / f"comparison{suffix}", suffix, pictures) for suffix in SUFFIXES[:-1]]
+    paths += [_write(pictures[name], picture.draw) for name, picture in made.pictures.items()]
+    linked = {**pictures, FIRST: named.get(".png", pictures[FIRST])}
+    return paths + [_written(made, title, path, suffix, linked) for suffix, path in named.items()]
 
 
-def _compare(records: Sequence[RunRecord], allow_mixed: bool, published: bool) -> Comparison:
-    mixed = check(records, allow_mixed)
-    name = records[0].result["protocol"]
-    protocol = evaluation.find(name)
-    if published and not hasattr(protocol, "published"):
-        raise WmzooError(f"--published: there are no published numbers for {name}; leave --published out.")
-    made: Comparison = protocol.compare(records, mixed)
-    return made.beside(protocol.published(records)) if published else made
+def _written(made: Comparison, title: str, path: Path, suffix: str, pictures: Mapping[str, Path]) -> Path:
+    """One form of a comparison in a file."""
+    if suffix == ".png":
+        return _write(path, made.pictures[FIRST].draw)
+    links = {name: os.path.relpath(where, path.parent) for name, where in pictures.items()}
+    text = {
+        ".csv": lambda: tables.as_csv(made.lines),
+        ".md": lambda: _markdown(title, made, links),
+        ".tex": lambda: _latex(title, made),
+    }[suffix]()
+    return _write(path, lambda partial: _text(partial, text))
 
 
-def _markdown(title: str, made: Comparison) -> str:
-    pictures = "\n".join(f"![{picture.what}]({name})\n" for name, picture in made.pictures.items())
-    return "\n".join([title, *map(tables.markdown, made.full), "\n\n".join(made.caption) + "\n", pictures])
+def _markdown(title: str, made: Comparison, links: Mapping[str, str]) -> str:
+    pictures = "\n".join(f"![{picture.what}]({links[name]})\n" for name, picture in made.pictures.items())
+    return "\n".join([f"## {title}\n", *map(tables.markdown, made.full), "\n\n".join(made.caption) + "\n", pictures])
+
+
+def _latex(title: str, made: Comparison) -> str:
+    said = "\n\n".join(tables.escaped(text) for text in made.caption)
+    return "\n".join([f"% {title}. Needs \\usepackage{{booktabs}}.", *map(tables.latex, made.full), said, ""])
 
 
 def _text(path: Path, text: str) -> None:

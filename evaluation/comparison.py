@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,11 @@ class Comparison:
     caption: Sequence[str]
     lines: Sequence[Mapping[str, object]]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    def widened(self, other: Comparison) -> Comparison:
+        """As :meth:`beside`, for another of the same lines: each becomes one with the columns of both."""
+        joined = [{**mine, **theirs} for mine, theirs in zip(self.lines, other.lines, strict=True)]
+        return dataclasses.replace(self.beside(other), lines=joined)
 
     def beside(self, other: Comparison) -> Comparison:
         """This one with the tables, paragraphs, lines and pictures of another behind its own."""

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from wmzoo.evaluation.bootstrap import Estimate, estimate, winner
-from wmzoo.evaluation.cells import FORCED, IN, OUT
+from wmzoo.evaluation import paired
+from wmzoo.evaluation.bootstrap import Estimate, draws_of, estimate
+from wmzoo.evaluation.cells import FORCED, FREE, IN, OUT
 from wmzoo.evaluation.floors import LAST
 from wmzoo.evaluation.metrics import skill
-from wmzoo.evaluation.records import RunRecord, labels, mean_cost
+from wmzoo.evaluation.paired import Group, Measured
+from wmzoo.evaluation.records import RunRecord, mean_cost, units
+from wmzoo.evaluation.records import rows as grouped
 
 MODEL, FLOOR = "model", "floor"
 
@@ -30,6 +33,7 @@ class Entry:
         cost: means over seeds.
         manifest: hash of its data.
         run_ids: of its runs.
+        units: what its runs are paired by with those of other rows, in the order of the results.
     """
 
     label: str
@@ -40,6 +44,7 @@ class Entry:
     cost: Mapping[str, float]
     manifest: str
     run_ids: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -74,6 +79,22 @@ class Entry:
         samples = [[_sample(result[key]["by_episode"], metric) for key in keys] for result in self.results]
         return estimate(samples)
 
+    def group(self, keys: Sequence[str], metric: str) -> Group | None:
+        """What its runs measured on test sets, to be compared with other rows; None where it is missing."""
+        if not keys or self.value(keys, metric) is None:
+            return None
+        return Group(measured=tuple(self._measured(result, keys, metric) for result in self.results), units=self.units)
+
+    def _measured(self, result: Mapping[str, Any], keys: Sequence[str], metric: str) -> Measured:
+        samples = {key: _sample(result[key]["by_episode"], metric) for key in keys}
+        counts = [(key, *result[key]["by_episode"]["episode"], *result[key]["by_episode"]["windows"]) for key in keys]
+        return Measured(
+            value=float(np.mean([np.average(values, weights=weights) for values, weights in samples.values()])),
+            draws=draws_of(samples),
+            episodes=min(len(values) for values, _ in samples.values()),
+            where=(self.manifest, *counts),
+        )
+
 
 def _lookup(cell: Mapping[str, Any], metric: str, horizon: int | None) -> float | None:
     source = cell if horizon is None else cell["horizons"].get(str(horizon), {})
@@ -90,32 +111,36 @@ def rows(records: Sequence[RunRecord]) -> list[Entry]:
     Args:
         records: evaluated runs.
     """
-    groups: dict[tuple[str, str], list[RunRecord]] = {}
-    for label, record in zip(labels(records), records, strict=True):
-        groups.setdefault((label, record.result["manifest_hash"]), []).append(record)
-    models = [entry for (label, _), runs in groups.items() for entry in _models(label, runs)]
+    models = [entry for label, runs in grouped(records) for entry in _models(label, runs)]
     firsts = {record.result["manifest_hash"]: record for record in reversed(records)}
     found = [entry for record in firsts.values() for entry in _floors(record, len(firsts) > 1)]
     return sorted(models, key=_order) + found
 
 
 def _models(label: str, runs: Sequence[RunRecord]) -> list[Entry]:
-    """One entry for each mode of a model."""
-    runs = sorted(runs, key=lambda record: record.seed)
-    cost = mean_cost(runs)
-    return [
-        Entry(
-            label=label,
-            kind=MODEL,
-            mode=mode,
-            seeds=tuple(run.seed for run in runs),
-            results=tuple(_joined(run.result, run.result["modes"][mode]) for run in runs),
-            cost=cost,
-            manifest=runs[0].result["manifest_hash"],
-            run_ids=tuple(run.run_id for run in runs),
-        )
-        for mode in runs[0].result["modes"]
-    ]
+    """One entry for each mode of a model; models that have one mode stand with the others' own, free-running."""
+    known = dict.fromkeys(mode for run in runs for mode in run.result["modes"])
+    modes = [mode for mode in known if not ("" in known and mode == FREE)]
+    return [_model(label, mode, [run for run in runs if _metrics(run, mode)]) for mode in modes]
+
+
+def _metrics(run: RunRecord, mode: str) -> dict[str, Any] | None:
+    modes = run.result["modes"]
+    return modes.get(mode) or (None if mode else modes.get(FREE))
+
+
+def _model(label: str, mode: str, runs: Sequence[RunRecord]) -> Entry:
+    return Entry(
+        label=label,
+        kind=MODEL,
+        mode=mode,
+        seeds=tuple(run.seed for run in runs),
+        results=tuple(_joined(run.result, _metrics(run, mode) or {}) for run in runs),
+        cost=mean_cost(runs),
+        manifest=runs[0].result["manifest_hash"],
+        run_ids=tuple(run.run_id for run in runs),
+        units=units(runs),
+    )
 
 
 def _floors(record: RunRecord, several: bool) -> list[Entry]:
@@ -158,11 +183,13 @@ def _order(entry: Entry) -> tuple[bool, float]:
     return not entry.ranked, float("inf") if value is None else value
 
 
-def best(entries: Sequence[Entry], estimates: Sequence[Estimate | None]) -> int | None:
-    """Which row is the best: lowest, with an interval that does not overlap that of the next; None if undecided.
+def best(entries: Sequence[Entry], keys: Sequence[Sequence[str]], metric: str) -> int | None:
+    """Which row is the best: lowest, and apart from every other by its paired difference; None if undecided.
 
     Args:
         entries: rows; floors take part, rows that are not ranked don't.
-        estimates: of an error, one a row.
+        keys: of the test sets of each row.
+        metric: an error.
     """
-    return winner([found if entry.ranked else None for entry, found in zip(entries, estimates, strict=True)])
+    ranked = [e.group(own, metric) if e.ranked else None for e, own in zip(entries, keys, strict=True)]
+    return paired.winner(ranked)

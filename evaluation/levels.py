@@ -6,41 +6,56 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wmzoo.errors import WmzooError
-from wmzoo.evaluation import tables
+from wmzoo.evaluation import against, tables
+from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.cells import IN, OUT
 from wmzoo.evaluation.comparison import Comparison, Picture
 from wmzoo.evaluation.entries import FLOOR, MODEL, Entry, best, focus, rows
-from wmzoo.evaluation.records import RunRecord, heading
+from wmzoo.evaluation.paired import Difference
+from wmzoo.evaluation.records import RunRecord, few, heading, seeds_text
 
 LEGEND = (
     "in: test episodes of the level trained on; OOD: mean over the other levels of the environment. nmae, crps and nll "
     "are per variate in training standard deviations, mae in physical units. 95 % intervals: bootstrap over seeds, "
-    "then episodes (± is half the width). Bold: the best, where its interval does not overlap the next row's.",
+    "then episodes (± is half the width). Bold: the best, where the 95 % interval of its paired difference from every "
+    "other row leaves out 0.",
     "skill: share of the best floor's nmae that is removed (0: no better, below 0: worse); vs last: the same of the "
     "last value's. 50 % and 90 %: share of true values inside those central intervals. nmae@k: k steps ahead.",
 )
 UNRANKED = "A teacher-forced row was given the true earlier variates of the row that it predicts, so it is not ranked."
 
 
-def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparison:
+def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: str = "") -> Comparison:
     """Compare runs.
 
     Args:
         records: evaluated runs.
         mixed: what they differ in although they should not.
+        baseline: the row to measure the others by, if any.
 
     Raises:
-        WmzooError: the runs share no horizon.
+        WmzooError: the runs share no horizon, or there is no such row.
     """
     entries, horizons = rows(records), _horizons(records)
     forced = [] if all(entry.ranked for entry in entries) else [UNRANKED]
+    made = _compare(entries, horizons, [*few(e.seeds for e in entries), *forced], records, mixed)
+    return made.widened(_against(entries, baseline)) if baseline else made
+
+
+def _compare(
+    entries: Sequence[Entry],
+    horizons: Sequence[int],
+    notes: Sequence[str],
+    records: Sequence[RunRecord],
+    mixed: Sequence[str],
+) -> Comparison:
     return Comparison(
         short=grids(entries, horizons[-1], full=False),
         full=grids(entries, horizons[-1], full=True),
         caption=[
-            heading(records, [len(entry.seeds) for entry in entries if entry.seeds]),
+            heading(records, [len(set(entry.seeds)) for entry in entries if entry.seeds]),
             *LEGEND,
-            *forced,
+            *notes,
             *(f"MIXED: {problem}." for problem in mixed),
         ],
         lines=[_line(entry, key, horizons) for entry in entries for key in entry.results[0]],
@@ -49,6 +64,44 @@ def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparis
             "variates.png": Picture("errors by variate", lambda path: _variates(entries, path)),
         },
     )
+
+
+def _against(entries: Sequence[Entry], baseline: str) -> Comparison:
+    """The rows beside one of them: on the level that was trained on, on the others, and on each test set."""
+    titles = [_name(entry) for entry in entries]
+    place, where = against.place(titles, [entry.title for entry in entries], baseline), focus(entries)
+    heads = {IN: "nmae (in)", OUT: "OOD nmae"}
+    shown = [one for one in dict.fromkeys((where, OUT)) if entries[place].keys(one)]
+    columns = {heads[one]: _column(entries, place, [e.keys(one) for e in entries]) for one in shown}
+    models = sum(e.kind == MODEL for e in entries)
+    short, full = (against.grid("", titles, models, place, columns, show) for show in (_short, _full))
+    sets = list(entries[place].results[0])
+    each = {key: _column(entries, place, [[key] if key in e.results[0] else [] for e in entries]) for key in sets}
+    panels = {against.PANELS.get(head, head): column for head, column in columns.items()}
+    return Comparison(
+        short=[short],
+        full=[full],
+        caption=against.caption(titles, place, list(columns.values()), "episodes"),
+        lines=[
+            against.line(titles[place], "nmae", each[key][i] if key in each else None)
+            for i, entry in enumerate(entries)
+            for key in entry.results[0]
+        ],
+        pictures=against.picture(titles, place, panels, "nmae in training std"),
+    )
+
+
+def _column(entries: Sequence[Entry], place: int, keys: Sequence[Sequence[str]]) -> against.Column:
+    groups = [entry.group(own, "nmae") for entry, own in zip(entries, keys, strict=True)]
+    return against.column(groups, place)
+
+
+def _full(found: Difference) -> str:
+    return tables.interval(Estimate(mean=found.mean, low=found.low, high=found.high), full=True)
+
+
+def _short(found: Difference) -> str:
+    return tables.interval(Estimate(mean=found.mean, low=found.low, high=found.high), full=False)
 
 
 def _errors(entries: Sequence[Entry], horizons: Sequence[int], path: Path) -> None:
@@ -105,7 +158,8 @@ def _own(entries: Sequence[Entry], full: bool) -> tables.Grid:
             tables.percent(most),
         ]
         rows.append([_name(entry), *errors, *scores])
-    bold = {(row, column) for column, found in ((1, nmae), (2, mae)) if (row := best(entries, found)) is not None}
+    keys = [entry.keys(where) for entry in entries]
+    bold = {(row, c) for c, name in ((1, "nmae"), (2, "mae")) if (row := best(entries, keys, name)) is not None}
     return _grid(title, heads, rows, bold, entries)
 
 
@@ -117,8 +171,8 @@ def _other(entries: Sequence[Entry], horizon: int, full: bool) -> tables.Grid:
         skill, ahead = entry.value(entry.keys(OUT), "skill"), entry.value(entry.keys(where), "nmae", horizon)
         scores = [tables.interval(nmae[i], full), tables.percent(skill), tables.number(ahead)]
         costs = [tables.count(entry.cost.get(name)) for name in tables.COSTS[:-1]]
-        rows.append([_name(entry), *scores, *costs, str(len(entry.seeds) or "-")])
-    row = best(entries, nmae)
+        rows.append([_name(entry), *scores, *costs, seeds_text(entry.seeds)])
+    row = best(entries, [entry.keys(OUT) for entry in entries], "nmae")
     return _grid("Other levels, several steps ahead, cost", heads, rows, set() if row is None else {(row, 1)}, entries)
 
 

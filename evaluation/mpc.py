@@ -104,9 +104,9 @@ def evaluate(
     return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)
 
 
-def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparison:
+def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: str = "") -> Comparison:
     """Compare runs, see :func:`wmzoo.evaluation.board_comparison.compare`."""
-    return board_comparison.compare(records, mixed, "episodes", "returns of episodes", _draw)
+    return board_comparison.compare(records, mixed, "episodes", "returns of episodes", _draw, baseline)
 
 
 def _draw(drawn: Sequence[Board], path: Path) -> None:

@@ -105,10 +105,10 @@ def evaluate(
     return boards.result(PROTOCOL, model, manifest, config, COLUMNS, found, time.perf_counter() - began)
 
 
-def compare(records: Sequence[RunRecord], mixed: Sequence[str] = ()) -> Comparison:
+def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: str = "") -> Comparison:
     """Compare runs, see :func:`wmzoo.evaluation.board_comparison.compare`."""
     resampled = "first states and the errors of the true values"
-    return board_comparison.compare(records, mixed, resampled, "estimated against true values", _draw)
+    return board_comparison.compare(records, mixed, resampled, "estimated against true values", _draw, baseline)
 
 
 def _draw(drawn: Sequence[Board], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,10 @@ class RunRecord:
             row's label instead of the name.
         cost: ``parameters``, ``train_tokens``, ``train_flops``, ``train_seconds``, ``peak_memory_mb``, ``steps``.
         result: of the protocol.
+        settings: of its recipe, by dotted path, as the tracking store keeps them.
+        group: the row that it belongs to, if rows are not made by name.
+        unit: what it is paired by with runs of other rows; its seed, if empty.
+        older: runs of the same recipe, with its seed, and data, which it replaces.
     """
 
     run_id: str
@@ -37,20 +41,26 @@ class RunRecord:
     tags: dict[str, str]
     cost: dict[str, float]
     result: dict[str, Any]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    group: str = ""
+    unit: str = ""
+    older: tuple[RunRecord, ...] = ()
 
 
 def check(records: Sequence[RunRecord], allow_mixed: bool = False) -> list[str]:
     """What the records differ in although one table should not mix it; sentences.
 
     Raises:
-        WmzooError: there are no records, or they differ and that is not allowed. Protocols may never differ.
+        WmzooError: there are no records, or they differ and that is not allowed. Of protocols, versions may differ.
     """
     if not records:
         raise WmzooError("nothing to compare; evaluate at least one run of the experiment first.")
     protocols = _differing("protocols", [record.result["protocol"] for record in records])
-    if protocols:
+    several = len({record.result["protocol"].partition("/")[0] for record in records}) > 1
+    if protocols and (several or not allow_mixed):
         raise WmzooError(f"{records[0].experiment}: {protocols[0]}; compare the runs of one protocol at a time.")
-    mixed = [problem for what, values in _conditions(records).items() for problem in _differing(what, values)]
+    found = [problem for what, values in _conditions(records).items() for problem in _differing(what, values)]
+    mixed = protocols + found
     if mixed and not allow_mixed:
         remedy = "evaluate the runs alike, compare them as separate experiments, or add --mixed to compare them anyway."
         raise WmzooError(*(f"{records[0].experiment}: {problem}; {remedy}" for problem in mixed))
@@ -113,12 +123,61 @@ def heading(records: Sequence[RunRecord], seeds: Iterable[int]) -> str:
 
 def labels(records: Sequence[RunRecord]) -> list[str]:
     """A label for each record; runs of one name and one seed are told apart by their recipe's hash."""
-    names = [record.tags.get("variant", record.name) + _compat(record.result) for record in records]
-    keys = [(n, r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
+    names = [(record.group or record.tags.get("variant", record.name)) + _compat(record.result) for record in records]
+    keys = [(n, r.unit or r.seed, r.result["manifest_hash"]) for n, r in zip(names, records, strict=True)]
     repeated = {key[0] for key, count in Counter(keys).items() if count > 1}
     return [
         f"{name} {record.tags.get('recipe_hash', record.run_id)[:6]}" if name in repeated else name
         for name, record in zip(names, records, strict=True)
+    ]
+
+
+def rows(records: Sequence[RunRecord]) -> list[tuple[str, list[RunRecord]]]:
+    """Labels and runs of the rows: runs that differ in their seed alone, or in what is averaged over, on the same data.
+
+    Where a label stands for several data, their hash is added to it.
+    """
+    groups: dict[tuple[str, str], list[RunRecord]] = {}
+    for label, record in zip(labels(records), records, strict=True):
+        groups.setdefault((label, record.result["manifest_hash"]), []).append(record)
+    count = Counter(label for label, _ in groups)
+    return [
+        (f"{label} {manifest[:6]}" if count[label] > 1 else label, sorted(runs, key=lambda r: (r.seed, r.unit)))
+        for (label, manifest), runs in groups.items()
+    ]
+
+
+def units(runs: Sequence[RunRecord]) -> tuple[str, ...]:
+    """What the runs of a row are paired by with those of another."""
+    return tuple(run.unit or str(run.seed) for run in runs)
+
+
+def seeds_text(seeds: Sequence[int]) -> str:
+    """How many seeds, and how many runs if those are more."""
+    count = len(set(seeds))
+    return f"{count} ({len(seeds)} runs)" if count < len(seeds) else str(count or "-")
+
+
+FEW = {2: 50, 3: 75, 4: 79, 5: 84, 6: 85, 7: 87, 8: 88, 9: 89, 10: 89}
+"""Of 100 intervals of so many seeds, how many hold the mean of all seeds where seeds alone vary (simulated)."""
+
+
+def few(seeds: Iterable[Sequence[int]]) -> list[str]:
+    """What few seeds mean for the intervals, in a sentence or two.
+
+    Args:
+        seeds: of the runs of each row; none for what was not trained.
+    """
+    count = min((len(runs) for runs in seeds if runs), default=0)
+    if count == 1:
+        return [
+            "A row of one seed has an interval over episodes alone; another seed may lie outside, so it is not bold."
+        ]
+    if count not in FEW:
+        return []
+    return [
+        f"With {count} runs a row, its own interval is too narrow: where seeds differ more than episodes, {FEW[count]} "
+        "of 100 such intervals, not 95, hold the mean of many seeds. The paired differences allow for that."
     ]
 
 

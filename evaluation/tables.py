@@ -1,4 +1,4 @@
-"""A comparison as text: for a terminal, as Markdown and as CSV."""
+"""A comparison as text: for a terminal, as Markdown, LaTeX and CSV."""
 
 from __future__ import annotations
 
@@ -86,6 +86,44 @@ def markdown(grid: Grid) -> str:
     ]
     lines = [f"| {' | '.join(line)} |" for line in (list(grid.heads), ruler, *body)]
     return f"### {grid.title}\n\n" + "\n".join(lines) + "\n"
+
+
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}"}
+LATEX |= {"^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$", "−": "--"}
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it."""
+    return "".join(LATEX.get(letter, letter) for letter in text)
+
+
+def latex(grid: Grid) -> str:
+    """A LaTeX table with the rules of the package booktabs; models stand above a rule, the others below."""
+    body = [
+        " & ".join(
+            rf"\textbf{{{escaped(cell)}}}" if (r, c) in grid.bold else escaped(cell) for c, cell in enumerate(row)
+        )
+        for r, row in enumerate(grid.rows)
+    ]
+    lines = [rf"{row} \\" for row in body]
+    if 0 < grid.models < len(lines):
+        lines.insert(grid.models, r"\midrule")
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{escaped(grid.title)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}",
+            r"\toprule",
+            rf"{' & '.join(map(escaped, grid.heads))} \\",
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def as_csv(lines: Sequence[Mapping[str, object]]) -> str:

@@ -69,7 +69,8 @@ def test_a_run_can_be_understood_from_mlflow_alone(trained):
 
 def test_records_are_what_was_evaluated(trained):
     recipes, _ = trained
-    records = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")
+    records, left_out = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")
+    assert left_out == []
     assert [(r.name, r.seed) for r in records] == [(r.name, r.seed) for r in recipes]
     assert all(r.cost["parameters"] > 0 and r.result["protocol"] == "transition/v1" for r in records)
     with pytest.raises(WmzooError, match='Did you mean "toy"'):
@@ -77,12 +78,12 @@ def test_records_are_what_was_evaluated(trained):
 
 
 def test_comparison_by_the_command(trained, capsys, workdir):
-    paths = report.print_comparison("toy", "sqlite:///mlflow.db", "transition/v1", None, mixed=False)
+    paths = report.print_comparison("toy", "sqlite:///mlflow.db", "transition/v1")
     printed = capsys.readouterr().out
     for word in ("trajworld", "mlp_ensemble", "last value", "ridge", "history mean", "params"):
         assert word in printed
     store = tracking.client("sqlite:///mlflow.db")
-    for record in tracking.records("toy", "sqlite:///mlflow.db", "transition/v1"):
+    for record in tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")[0]:
         assert len(store.list_artifacts(record.run_id, "comparison/transition-v1")) == len(paths)
     assert all(p.stat().st_size > 0 for p in paths) and (
         workdir / "comparisons" / "toy" / "transition-v1" / "comparison.png"

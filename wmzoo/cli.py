@@ -121,11 +121,15 @@ def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     )
     _quiet(evaluate)
 
-    compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md and .png")
+    compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md, .tex and .png")
     compare.add_argument("experiment")
     compare.add_argument("--protocol", default="transition/v1")
     compare.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
     compare.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT/PROTOCOL)")
+    compare.add_argument("--by", help="settings that make a row, such as model.backbone.name,model.tokenizer.name")
+    compare.add_argument("--baseline", default="", help="the row that the others are measured by, such as tdm")
+    for name, what in (("md", "Markdown"), ("csv", "CSV"), ("tex", "LaTeX"), ("png", "picture")):
+        compare.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write the {what} to this file too")
     compare.add_argument("--mixed", action="store_true", help="allow different data or protocol settings in one table")
     compare.add_argument(
         "--published", action="store_true", help="put numbers of the paper beside, as far as there are"
@@ -327,10 +331,12 @@ def _export(options: argparse.Namespace) -> None:
 
 def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
+    from wmzoo.evaluation.compare import SUFFIXES, Options
 
-    report.print_comparison(
-        options.experiment, options.uri, options.protocol, options.to, options.mixed, options.published
-    )
+    by = tuple(options.by.split(",")) if options.by else ()
+    chosen = Options(mixed=options.mixed, published=options.published, by=by, baseline=options.baseline)
+    named = {suffix: path for suffix in SUFFIXES if (path := getattr(options, suffix[1:]))}
+    report.print_comparison(options.experiment, options.uri, options.protocol, options.to, chosen, named)
 
 
 def _grid(options: argparse.Namespace) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmzoo import checkpoint, compat, evaluation, tracking
 from wmzoo.cost import Cost, step_cost
@@ -16,6 +17,9 @@ from wmzoo.progress import console
 from wmzoo.recipe import Recipe, Source, check, plain, settings_of
 from wmzoo.runs import RunData, borrow, prepare
 from wmzoo.training import choose_device
+
+if TYPE_CHECKING:
+    from wmzoo.evaluation.compare import Options
 
 
 def print_check(source: Source) -> Cost:
@@ -149,28 +153,34 @@ def print_comparison(
     uri: str,
     protocol: str,
     folder: Path | None = None,
-    mixed: bool = False,
-    published: bool = False,
+    options: Options | None = None,
+    named: Mapping[str, Path] | None = None,
 ) -> list[Path]:
-    """Print a comparison of an experiment's runs; write it as CSV, Markdown and pictures, here and into the runs.
+    """Print a comparison of an experiment's runs; write it as text and pictures, here and into the runs.
 
     Args:
         experiment: MLflow experiment.
         uri: of the tracking store.
         protocol: such as ``transition/v1``.
-        folder: for the files; ``comparisons/<experiment>/<protocol>``, such as ``transition-v1``, if None.
-        mixed: allow different data or protocol settings in one table.
-        published: put published numbers beside.
+        folder: for the files; ``comparisons/<experiment>/<protocol>``, such as ``transition-v1``, if None, with the
+            settings that rows are made by behind it, if any.
+        options: what is compared, and how.
+        named: files to write a form into besides, by suffix: ``.csv``, ``.md``, ``.tex`` and ``.png``.
 
     Returns:
         The files written.
     """
     from wmzoo.evaluation import compare
 
-    records = tracking.records(experiment, uri, protocol)
-    folder = folder or Path("comparisons") / experiment / protocol.replace("/", "-")
-    compare.print_table(records, mixed, published, console())
-    paths = compare.write(records, folder, mixed, published)
-    tracking.log_comparison(uri, [record.run_id for record in records], protocol, paths)
+    options = options or compare.Options()
+    records, others = tracking.records(experiment, uri, protocol, versions=options.mixed)
+    name = "-".join([protocol.replace("/", "-"), *(["by", *options.by] if options.by else [])])
+    folder = folder or Path("comparisons") / experiment / name
+    made = compare.make(records, options)
+    made = dataclasses.replace(made, caption=[*made.caption, *others])
+    compare.print_table(made, console())
+    paths = compare.write(made, f"{experiment}: {protocol}", folder, named)
+    own = [path for path in paths if path not in (named or {}).values()]
+    tracking.log_comparison(uri, [record.run_id for record in records], name, own)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths

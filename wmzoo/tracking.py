@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -279,13 +281,17 @@ def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]
         store.log_batch(run_id, metrics=metrics[begin : begin + METRICS_AT_ONCE])
 
 
-def records(experiment: str, uri: str, protocol: str) -> list[RunRecord]:
-    """The runs of an experiment that were evaluated by a protocol; of repeated runs, the newest.
+def records(experiment: str, uri: str, protocol: str, versions: bool = False) -> tuple[list[RunRecord], list[str]]:
+    """The runs of an experiment that were evaluated by a protocol; the newest of repeated ones knows the others.
 
     Args:
         experiment: its name.
         uri: of the tracking store.
         protocol: such as ``transition/v1``.
+        versions: take runs of its other versions too.
+
+    Returns:
+        The runs, and sentences on those that were left out as they were evaluated by other versions.
 
     Raises:
         WmzooError: there is no such experiment, or none of its runs was evaluated.
@@ -297,21 +303,26 @@ def records(experiment: str, uri: str, protocol: str) -> list[RunRecord]:
     if experiment not in known:
         raise WmzooError(f'no experiment "{experiment}" in {uri}. {nearest(experiment, known)}')
     newest: dict[tuple[str, str], RunRecord] = {}
+    left: Counter[str] = Counter()
     for run in store.search_runs([known[experiment]], max_results=5000, order_by=["attributes.start_time ASC"]):
-        record = _record(store, run, experiment, protocol)
-        if record is not None:
-            newest[record.tags["recipe_hash"], record.tags["manifest_hash"]] = record
+        mine = run.data.tags.get(f"protocol.{protocol.partition('/')[0]}", "")
+        if mine and mine != protocol and not versions:
+            left[mine] += 1
+        elif mine:
+            record = _record(store, run, experiment, mine)
+            key = (record.tags["recipe_hash"], record.tags["manifest_hash"])
+            before = newest.pop(key, None)
+            newest[key] = record if before is None else replace(record, older=(before, *before.older))
     if not newest:
         raise WmzooError(f'no run of "{experiment}" was evaluated; run `wmzoo evaluate RUN {protocol}` first.')
-    return list(newest.values())
+    told = [f"Left out, as evaluated by {name}: {count} runs; --mixed takes them in." for name, count in left.items()]
+    return list(newest.values()), told
 
 
-def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord | None:
+def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord:
     from wmzoo.evaluation.compare import RunRecord
 
     prefix = protocol.replace("/", "-")
-    if run.data.tags.get(f"protocol.{prefix.partition('-')[0]}") != protocol:
-        return None
     path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")
     cost = {k.removeprefix("cost/"): v for k, v in run.data.metrics.items() if k.startswith("cost/")}
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
@@ -323,6 +334,7 @@ def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> Ru
         tags={**tags, "protocol": protocol},
         cost=cost,
         result=json.loads(Path(path).read_text()),
+        settings=dict(run.data.params),
     )
 
 

@@ -14,7 +14,7 @@ from wmzoo.evaluation import compare, mpc, ope, reported, transition
 from wmzoo.evaluation.board_comparison import _best
 from wmzoo.evaluation.board_rows import Row, boards
 from wmzoo.evaluation.boards import Column
-from wmzoo.evaluation.bootstrap import DRAWS, Estimate, pooled, winner
+from wmzoo.evaluation.bootstrap import DRAWS, Estimate, pooled
 from wmzoo.evaluation.compare import RunRecord
 
 COST = {"parameters": 12_345.0, "train_tokens": 1e9, "train_flops": 2e15, "train_seconds": 60.0}
@@ -96,9 +96,17 @@ def runs():
     return [record(*key, ope_result(error, spearman=1 - error / 10)) for key, error in errors.items()]
 
 
+def made(records, **options):
+    return compare.make(records, compare.Options(**options))
+
+
+def written(records, folder, named=None, **options):
+    return compare.write(made(records, **options), "curves: transition/v1", folder, named)
+
+
 def printed(records, **options):
     console = Console(width=100, record=True, file=open("/dev/null", "w"))
-    compare.print_table(records, console=console, **options)
+    compare.print_table(made(records, **options), console)
     return console.export_text()
 
 
@@ -115,13 +123,6 @@ def test_draws_of_runs_are_pooled_over_seeds_then_draws():
     assert alone.low == pytest.approx(-0.95, abs=0.03) and alone.high == pytest.approx(0.95, abs=0.03)
     assert pooled([(2.0, None)]) == Estimate(mean=2.0)
     assert pooled([(1.0, None), (3.0, None)]).low == 1.0 and DRAWS >= 1000
-
-
-def test_the_best_may_be_the_highest():
-    spans = [Estimate(mean=m, low=m - 1, high=m + 1) for m in (5.0, 9.0, 1.0)]
-    assert (winner(spans), winner(spans, higher=True)) == (2, 1)
-    assert winner([*spans, Estimate(mean=10.0, low=9.5, high=11)], higher=True) is None
-    assert winner([None, spans[0]]) is None
 
 
 def test_seeds_make_one_row_and_what_no_model_has_a_part_in_is_one_too(runs):
@@ -145,18 +146,21 @@ def test_a_metric_that_a_seed_lacks_is_not_averaged(runs):
 
 def test_bold_is_the_best_without_overlap_by_the_direction_of_the_column(runs):
     def row(label, kind, mean):
-        return Row(label=label, kind=kind, results=(), policies=(), cost={}, manifest="")
+        results = tuple({"metrics": {"m": metric(m, 0.1)}} for m in (mean, mean + 0.01))
+        own = {"results": results, "units": ("0", "1")} if kind == "model" else {"results": results[:1]}
+        return Row(label=label, kind=kind, policies=(), cost={}, manifest="", **own)
 
-    rows = [row("a", "model", 1), row("b", "ceiling", 2), row("c", "floor", 3)]
-    spans = [Estimate(mean=m, low=m - 0.1, high=m + 0.1) for m in (2.0, 1.0, 3.0)]
+    rows = [row("a", "model", 2.0), row("b", "ceiling", 1.0), row("c", "floor", 3.0)]
+    groups = [one.group("m") for one in rows]
     low, high = Column("m", "m", "low", ""), Column("m", "m", "high", "")
-    assert _best(rows, spans, low) == 0, "the ceiling is not ranked"
-    assert _best(rows, spans, high) == 2, "floors are"
-    grid = ope.compare(runs).full[0]
-    assert (0, 1) in grid.bold and grid.rows[0][1] == "2 [0.9, 3.1]"  # fitted Q reaches down to 4.5
-    assert (2, 3) in grid.bold and grid.rows[2][0] == "baseline: fitted Q"  # the higher rank correlation
-    near = [record("good", 0, ope_result(4.7))]
-    assert not {cell for cell in ope.compare(near).full[0].bold if cell[1] == 1}
+    assert _best(rows, groups, low) == 0, "the ceiling is not ranked"
+    assert _best(rows, groups, high) == 2, "floors are"
+    assert ope.compare(runs).full[0].bold == set(), "two seeds, 1 and 3, do not tell 2 from fitted Q's 5"
+    alike = [record("good", seed, ope_result(2.0 + 0.01 * seed, spearman=0.5 + 0.001 * seed)) for seed in range(3)]
+    grid = ope.compare(alike).full[0]
+    assert (0, 1) in grid.bold and grid.rows[0][1] == "2.01 [1.9, 2.12]"
+    assert (1, 3) in grid.bold and grid.rows[1][0] == "baseline: fitted Q"  # the higher rank correlation
+    assert ope.compare(alike[:1]).full[0].bold == set(), "one seed tells nothing of others"
 
 
 def test_what_no_model_has_a_part_in_must_agree_unless_runs_are_mixed(runs):
@@ -164,11 +168,11 @@ def test_what_no_model_has_a_part_in_must_agree_unless_runs_are_mixed(runs):
     assert len(boards(runs)[0].rows) == 4, "times do not repeat"
     runs[1].result["boards"]["hopper"]["rows"]["fitted Q"]["values"][0] += 1
     with pytest.raises(WmzooError, match=r'"fitted Q" in hopper differs.*again'):
-        compare.print_table(runs)
+        made(runs)
     runs[1].result["settings"]["gamma"] = 0.9
     with pytest.raises(WmzooError, match=r"gamma 0\.9 .*--mixed"):
-        compare.print_table(runs)
-    text = printed(runs, allow_mixed=True)
+        made(runs)
+    text = printed(runs, mixed=True)
     assert "MIXED" in text and sum(line.startswith("baseline: fitted Q") for line in text.splitlines()) == 2
     labels = [row.label for row in boards(runs, mixed=True)[0].rows]
     assert labels == ["good", "poor", "fitted Q", "fitted Q (of good s1)", "behaviour return"]
@@ -177,7 +181,7 @@ def test_what_no_model_has_a_part_in_must_agree_unless_runs_are_mixed(runs):
 def test_true_values_must_agree_too(runs):
     runs[0].result["boards"]["hopper"]["policies"][0]["value"] += 0.5
     with pytest.raises(WmzooError, match="differs between"):
-        compare.print_table(runs)
+        made(runs)
 
 
 def test_each_environment_has_its_own_data(runs):
@@ -187,17 +191,17 @@ def test_each_environment_has_its_own_data(runs):
     )
     found = boards([runs[0], elsewhere])
     assert [board.environment for board in found] == ["hopper", "walker2d"]
-    compare.print_table([runs[0], elsewhere])
+    made([runs[0], elsewhere])
 
 
 def test_mixtures_are_refused(runs):
     other = dataclasses.replace(runs[1], result={**runs[1].result, "manifest_hash": "f" * 64})
     with pytest.raises(WmzooError, match=r"manifest hashes.*ffffffffffff.*--mixed"):
-        compare.print_table([runs[0], other])
+        made([runs[0], other])
     foreign = record("good", 1, mpc_result([1.0]))
     for allowed in (False, True):
         with pytest.raises(WmzooError, match=r"protocols are mixed: ope/v1.*mpc/v1.*one protocol"):
-            compare.print_table([runs[0], foreign], allow_mixed=allowed)
+            made([runs[0], foreign], mixed=allowed)
 
 
 def test_the_table_fits_a_hundred_columns_and_says_what_it_shows(runs):
@@ -242,18 +246,18 @@ def test_all_levels_are_shown_of_an_environment_whose_levels_are_not_published()
     assert len(reported.published([own]).full[0].rows) == 35
     other = record("good", 0, ope_result(1.0, environments=("ant",)))
     with pytest.raises(WmzooError, match=r"--published: nothing is published of ant, but of hopper, walker2d"):
-        compare.print_table([other], published=True)
+        made([other], published=True)
 
 
 def test_a_protocol_without_published_numbers_refuses_them():
     assert not hasattr(transition, "published")
     with pytest.raises(WmzooError, match=r"--published: there are no published numbers for mpc/v1; leave"):
-        compare.print_table([record("good", 0, mpc_result([1.0]))], published=True)
+        made([record("good", 0, mpc_result([1.0]))], published=True)
 
 
 def test_files_hold_every_row_in_full(runs, tmp_path):
-    paths = compare.write(runs, tmp_path / "new", published=True)
-    assert [path.name for path in paths] == ["comparison.csv", "comparison.md", "comparison.png"]
+    paths = written(runs, tmp_path / "new", published=True)
+    assert [path.name for path in paths] == ["comparison.csv", "comparison.md", "comparison.tex", "comparison.png"]
     lines = list(csv.DictReader(paths[0].open()))
     assert [line["kind"] for line in lines] == ["model"] * 2 + ["baseline", "floor"] + ["published"] * 7
     good, floor, etm = lines[0], lines[3], lines[4]
@@ -264,7 +268,7 @@ def test_files_hold_every_row_in_full(runs, tmp_path):
     assert (etm["abs_error"], etm["abs_error_std"], etm["rank_correlation"]) == ("47.0", "21.0", "0.94")
     assert etm["spearman"] == etm["pearson"] == etm["abs_error_low"] == "", "theirs is neither for sure"
     text = paths[1].read_text()
-    assert "| good | **2 [0.9, 3.1]** |" in text and "comparison.png" in text
+    assert "| good | 2 [0.9, 3.1] |" in text and "comparison.png" in text
     assert "### hopper: published (Yin et al. 2025, their data and policies)" in text
     assert not any("**" in line for line in text.partition("### hopper: published")[2].splitlines())
 
@@ -278,7 +282,7 @@ def test_pictures_of_values(tmp_path):
     places = ("hopper", "walker2d")
     names = ("good", "poor", "other")
     runs = [record(n, s, ope_result(2.0 * i + s, environments=places)) for i, n in enumerate(names) for s in (0, 1)]
-    looks_drawn(compare.write(runs, tmp_path)[-1])
+    looks_drawn(written(runs, tmp_path)[-1])
 
 
 def test_pictures_of_returns(tmp_path):
@@ -289,7 +293,7 @@ def test_pictures_of_returns(tmp_path):
         for name, level in (("good", 2000.0), ("poor", 500.0))
         for seed in (0, 1)
     ]
-    looks_drawn(compare.write(runs, tmp_path)[-1])
+    looks_drawn(written(runs, tmp_path)[-1])
 
 
 def test_a_run_of_fewer_environments_has_rows_where_it_was(tmp_path):
@@ -297,4 +301,4 @@ def test_a_run_of_fewer_environments_has_rows_where_it_was(tmp_path):
     runs[1].result["settings"]["gamma"] = 0.9
     found = boards(runs, mixed=True)
     assert [[row.label for row in board.rows[:2]] for board in found] == [["good", "poor"], ["good", "fitted Q"]]
-    assert [path.name for path in compare.write(runs, tmp_path, allow_mixed=True)][-1] == "comparison.png"
+    assert [path.name for path in written(runs, tmp_path, mixed=True)][-1] == "comparison.png"

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import compare, entries, transition
-from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.compare import RunRecord
 from wmzoo.evaluation.records import check
 from wmzoo.evaluation.transition import Config
 
 COST = {"parameters": 12_345.0, "train_tokens": 1e9, "train_flops": 2e15, "train_seconds": 60.0}
 COST |= {"peak_memory_mb": 512.0, "steps": 100.0}
+NAMES = ["comparison.csv", "comparison.md", "comparison.tex", "comparison.png", "variates.png"]
 SETTINGS = Config(context=9, windows=200, horizons=(1, 3, 9), rollouts=40)
 
 
@@ -45,9 +45,17 @@ def record(model, seed, corpus, manifest, settings=SETTINGS):
     )
 
 
+def made(records, **options):
+    return compare.make(records, compare.Options(**options))
+
+
+def written(records, folder, named=None, **options):
+    return compare.write(made(records, **options), "curves: transition/v1", folder, named)
+
+
 def printed(records, width=100, **options):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))
-    compare.print_table(records, console=console, **options)
+    compare.print_table(made(records, **options), console)
     return console.export_text()
 
 
@@ -76,23 +84,36 @@ def test_intervals_contain_the_mean(runs):
             assert found.mean == pytest.approx(entry.value([key], "nmae"))
 
 
-def estimates(*spans):
-    return [Estimate(mean=(low + high) / 2, low=low, high=high) for low, high in spans]
+def best(rows):
+    return entries.best(rows, [row.keys("in") for row in rows], "nmae")
 
 
-def test_the_best_is_bold_only_without_overlap_with_the_next(runs):
-    rows = entries.rows(runs)
-    assert entries.best(rows[:3], estimates((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))) == 0
-    assert entries.best(rows[:3], estimates((0.3, 0.4), (0.1, 0.2), (0.5, 0.6))) == 1
-    assert entries.best(rows[:3], estimates((0.1, 0.31), (0.3, 0.4), (0.5, 0.6))) is None
-    assert entries.best(rows[:3], [*estimates((0.1, 0.2)), Estimate(mean=0.5), None]) is None
-    assert entries.best(rows[:1], estimates((0.1, 0.2))) is None
+def test_the_best_is_bold_only_where_it_is_apart_from_every_other(runs):
+    rows = [entry for entry in entries.rows(runs[:6]) if entry.kind == "model"]
+    assert (best(rows), best(rows[::-1]), best(rows[:1])) == (0, 1, None)
+    again = [dataclasses.replace(run, name="again") for run in runs[:3]]
+    twice = entries.rows([*runs[:6], *again])
+    assert best(twice) is None, "the same model under another name"
+    alone = [entry for entry in entries.rows([runs[0], runs[3]]) if entry.kind == "model"]
+    assert best(alone) is None, "one seed tells nothing of others"
 
 
 def test_floors_take_part_in_the_ranking_and_the_teacher_forced_do_not(runs):
     rows = entries.rows(runs)
-    floor = [None, None, *estimates((0.5, 0.6), (0.0, 0.1), (0.2, 0.3)), None, None]
-    assert entries.best(rows, floor) == 4
+    forced = next(row for row in rows if not row.ranked)
+    assert forced.estimate(forced.keys("in"), "nmae") is not None
+    assert best([row for row in rows if row.kind == "floor" or row is forced]) is not None
+    models = [dataclasses.replace(row, results=poor(row.results)) for row in rows if len(row.seeds) == 3]
+    found = best([*models, *(row for row in rows if row.kind == "floor")])
+    assert found is not None and found >= 2, "a floor is better than what errs by 50"
+
+
+def poor(results):
+    def worse(cell):
+        episodes = {**cell["by_episode"], "nmae": [50.0 + i for i in range(len(cell["by_episode"]["nmae"]))]}
+        return {**cell, "nmae": 50.0, "by_episode": episodes}
+
+    return tuple({key: worse(cell) for key, cell in result.items()} for result in results)
 
 
 def test_the_table_fits_a_hundred_columns(runs):
@@ -116,8 +137,8 @@ def test_mixed_data_are_refused_and_told_when_allowed(runs):
     other = {**runs[1].result, "manifest_hash": "f" * 64}
     mixed = [runs[0], dataclasses.replace(runs[1], result=other)]
     with pytest.raises(WmzooError, match=r"manifest hashes.*ffffffffffff.*--mixed"):
-        compare.print_table(mixed)
-    text = printed(mixed, allow_mixed=True)
+        made(mixed)
+    text = printed(mixed, mixed=True)
     assert "MIXED" in text and sum(line.startswith("good") for line in text.splitlines()) == 4
 
 
@@ -139,7 +160,7 @@ def test_mixed_protocols_are_refused(runs):
 
 def test_nothing_to_compare_is_refused():
     with pytest.raises(WmzooError, match="nothing to compare"):
-        compare.print_table([])
+        made([])
 
 
 def test_different_recipes_of_one_name_stay_apart(runs):
@@ -152,8 +173,8 @@ def test_different_recipes_of_one_name_stay_apart(runs):
 
 
 def test_files_are_whole_and_agree_with_the_rows(runs, tmp_path):
-    paths = compare.write(runs, tmp_path / "new")
-    assert [p.name for p in paths] == ["comparison.csv", "comparison.md", "comparison.png", "variates.png"]
+    paths = written(runs, tmp_path / "new")
+    assert [p.name for p in paths] == NAMES
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(p.name for p in paths)
     lines = list(csv.DictReader(paths[0].open()))
     rows = entries.rows(runs)
@@ -168,8 +189,12 @@ def test_files_are_whole_and_agree_with_the_rows(runs, tmp_path):
         )
         assert (line["parameters"] == "") == (line["nll"] == "") == (entry.kind == "floor")
     text = paths[1].read_text()
-    assert "| good | **0.0510 [" in text and "floor: ridge" in text and "comparison.png" in text
-    for picture in paths[2:]:
+    assert "| good | 0.0510 [" in text and "another seed may lie outside" in text, "decoding has one seed"
+    three = written(runs[:6], tmp_path / "three")
+    assert "| good | **0.0510 [" in three[1].read_text() and r"good & \textbf{0.0510 [" in three[2].read_text()
+    assert "With 3 runs a row, its own interval is too narrow" in three[1].read_text()
+    assert "floor: ridge" in text and "comparison.png" in text
+    for picture in paths[3:]:
         pixels = imread(picture)
         assert pixels.shape[0] > 300 and pixels.shape[1] > 800 and pixels[..., :3].std() > 0.05
 
@@ -182,10 +207,10 @@ def test_a_diverged_run_is_shown_without_a_number(runs, tmp_path):
     bad = dataclasses.replace(runs[3], result={**runs[3].result, "modes": modes})
     text = printed([runs[0], bad])
     assert "good" in text and next(line for line in text.splitlines() if line.startswith("poor")).split()[1] == "-"
-    assert len(compare.write([runs[0], bad], tmp_path)) == 4
+    assert len(written([runs[0], bad], tmp_path)) == 5
 
 
 def test_a_folder_that_cannot_be_made_is_refused(runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WmzooError, match="can't be written"):
-        compare.write(runs, tmp_path / "file" / "inside")
+        written(runs, tmp_path / "file" / "inside")
