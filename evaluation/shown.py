@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from wmzoo.evaluation.cells import FORCED
+from wmzoo.evaluation.comparison import Picture
 
 SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
 
@@ -44,6 +46,35 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     named |= {f"termination_{name}": learned.get(name) for name in ("precision", "recall", "brier")}
     named |= {f"nmae_h{k}": errors["nmae"] for k, errors in metrics["horizons"].items()}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
+    """The pictures of one run, by the name of the file: its calibration, and imagined beside true trajectories."""
+    found = {"calibration.png": Picture("calibration", lambda path: _calibration(result, path))}
+    for key in result["imagined"]:
+        name = f"imagined-{key.replace('/', '-')}.png"
+        found[name] = Picture(f"imagined and true, {key}", lambda path, key=key: _imagined(result, key, path))
+    return found
+
+
+def _calibration(result: Mapping[str, Any], path: Path) -> None:
+    """A panel for each mode, a curve for each test set."""
+    from wmzoo.evaluation import calibration  # matplotlib is slow to import
+
+    marked = {key: f"{key} (trained on)" if key in result["trained_on"] else key for key in result["tests"]}
+    calibration.draw(
+        {
+            mode or "next row": {marked[key]: about["calibration"] for key, about in tests.items()}
+            for mode, tests in result["modes"].items()
+        },
+        path,
+    )
+
+
+def _imagined(result: Mapping[str, Any], key: str, path: Path) -> None:
+    from wmzoo.evaluation import trajectories
+
+    trajectories.draw(result["imagined"][key], f"{key}: imagined along the true actions", path)
 
 
 def describe(result: Mapping[str, Any]) -> list[Any]:

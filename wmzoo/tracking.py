@@ -220,7 +220,14 @@ def end(recipe: Recipe, run_id: str, status: str) -> None:
     client(recipe.tracking.uri).set_terminated(run_id, status)
 
 
-def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], result: dict[str, Any]) -> None:
+def log_evaluation(
+    uri: str,
+    run_id: str,
+    protocol: str,
+    metrics: Mapping[str, float],
+    result: dict[str, Any],
+    pictures: Iterable[Path] = (),
+) -> None:
     """Add the results of an evaluation to the run that was evaluated.
 
     Args:
@@ -229,11 +236,14 @@ def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, f
         protocol: such as ``transition/v1``.
         metrics: by name, each logged under the protocol.
         result: in full, plain values.
+        pictures: PNG files of it.
     """
     store = client(uri)
     prefix = protocol.replace("/", "-")
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
     store.log_dict(run_id, result, f"evaluation/{prefix}.json")
+    for path in pictures:
+        store.log_artifact(run_id, str(path), "evaluation")
     store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
 
 
