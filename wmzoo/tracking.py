@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmzoo import __version__
+from wmzoo import __version__, views
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
@@ -66,17 +66,18 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         for key, value in parent.items():
             store.set_tag(run_id, key, value)
         return run_id
-    number = experiment_id(store, recipe)
+    number, revision = experiment_id(store, recipe), git_revision()
     tags = {
         **parent,
         "model": recipe.name,
         "seed": str(recipe.seed),
         "recipe_hash": recipe.hash,
         "manifest_hash": manifest["sha256"],
-        "git_revision": git_revision(),
+        "git_revision": revision,
         "wmzoo_version": __version__,
         "mlflow.source.name": "wmzoo train",
         "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": revision.rstrip("+"),
         **facts,
     }
     run_id = _unused(store, number, tags)
@@ -102,12 +103,16 @@ def experiment_id(store: MlflowClient, recipe: Recipe) -> str:
     found = store.get_experiment_by_name(name)
     if not found:
         try:
-            return str(store.create_experiment(name, _artifacts(recipe.tracking.uri, name)))
+            return _new_experiment(store, recipe.tracking.uri, name)
         except MlflowException:  # another process was first, or it can't be made
             found = store.get_experiment_by_name(name)
             if not found:
                 raise
     return str(found.experiment_id)
+
+
+def _new_experiment(store: MlflowClient, uri: str, name: str) -> str:
+    return str(store.create_experiment(name, _artifacts(uri, name), tags={views.KIND: views.TRAINING}))
 
 
 @contextlib.contextmanager
@@ -182,7 +187,7 @@ def _log_data(store: MlflowClient, run_id: str, manifest: Mapping[str, Any]) -> 
 
     for key, about in manifest["sets"].items():
         profile = {part: len(about[part]) for part in ("train", "validation", "test")}
-        data = Dataset(key, about["sha256"][:36], "local", manifest["corpus"], profile=json.dumps(profile))
+        data = Dataset(key, about["sha256"][:12], "local", manifest["corpus"], profile=json.dumps(profile))
         store.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
@@ -239,7 +244,7 @@ def log_evaluation(
         pictures: PNG files of it.
     """
     store = client(uri)
-    prefix = protocol.replace("/", "-")
+    prefix = views.key(protocol)
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
     store.log_dict(run_id, result, f"evaluation/{prefix}.json")
     for path in pictures:
@@ -248,7 +253,9 @@ def log_evaluation(
 
 
 def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:
-    """Put the table and the pictures of a comparison into each run that it compares.
+    """Put the table and the pictures of a comparison into each run that it compares, and save a view of those runs.
+
+    The run of a grid, which has no results of its own, shows them on its first page.
 
     Args:
         uri: of the tracking store.
@@ -256,10 +263,16 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
         protocol: that they are compared by; the files of each have a folder of their own.
         paths: the files.
     """
-    store = client(uri)
-    for run_id in run_ids:
+    store, paths = client(uri), list(paths)
+    runs = [store.get_run(run_id) for run_id in run_ids]
+    for run in runs:
         for path in paths:
-            store.log_artifact(run_id, str(path), f"comparison/{protocol.replace('/', '-')}")
+            store.log_artifact(run.info.run_id, str(path), f"comparison/{views.key(protocol)}")
+        if run.data.tags.get(KIND) == "grid":
+            store.set_tag(run.info.run_id, views.NOTE, views.note(run.info.run_id, protocol, paths))
+    compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
+    if compared:
+        views.save(store, compared[0].info.experiment_id, compared, protocol)
 
 
 def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
@@ -273,7 +286,7 @@ def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping
     """
     store = client(uri)
     found = store.get_experiment_by_name("bench")
-    number = found.experiment_id if found else store.create_experiment("bench", _artifacts(uri, "bench"))
+    number = found.experiment_id if found else _new_experiment(store, uri, "bench")
     run_id = store.create_run(number, run_name=name).info.run_id
     _log_params(store, run_id, dict(settings))
     _send(store, run_id, [(key, value, 0) for key, value in metrics.items()])
@@ -319,7 +332,7 @@ def records(experiment: str, uri: str, protocol: str) -> list[RunRecord]:
 def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord | None:
     from wmzoo.evaluation.compare import RunRecord
 
-    prefix = protocol.replace("/", "-")
+    prefix = views.key(protocol)
     if run.data.tags.get(f"protocol.{prefix.partition('-')[0]}") != protocol:
         return None
     path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")

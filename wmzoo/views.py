@@ -1,0 +1,123 @@
+"""What MLflow's pages open on: saved views of an experiment's runs, and a description that holds the comparison.
+
+A saved view is a tag of the experiment, as the pages themselves save one: columns, order and name, in JSON. A run's
+parameters that differ between runs become columns, then the main metrics of the protocol, then what training cost.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PREFIX, KIND = "mlflow.sharedViewState.", "mlflow.experimentKind"
+NOTE, LONGEST = "mlflow.note.content", 7900  # letters; MLflow keeps at most 8000 of a tag
+TRAINING = "custom_model_development"  # else the pages open on traces of language models
+SILENT = ("name", "experiment", "init_from")  # told by the run's name, or by the page
+COSTS = ("parameters", "train_flops", "train_seconds")
+MOST = 8  # columns of parameters, and of metrics
+FEW = ("nmae", "skill", "coverage90")  # of a protocol with levels; and the error of its longest rollouts
+FIRST = "attributes.`Dataset`"
+
+
+def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: str) -> None:
+    """Save a view of the runs that a comparison is made of, named after its protocol.
+
+    Args:
+        store: the tracking store.
+        experiment: its number.
+        runs: that were compared.
+        protocol: such as ``transition/v1``.
+    """
+    evaluated = [v for run in runs for k, v in run.data.tags.items() if k.startswith("protocol.")]
+    metrics = next((found for name in (protocol, *evaluated) if (found := _metrics(runs, f"{key(name)}/"))), [])
+    columns = [
+        *(f"params.`{name}`" for name in _differing(runs)),
+        *(f"metrics.`{name}`" for name in metrics),
+        *(f"metrics.`cost/{name}`" for name in COSTS),
+        FIRST,
+    ]
+    order = f"metrics.`{metrics[0]}`" if metrics else "attributes.start_time"
+    state = {"selectedColumns": columns, "orderByKey": order, "orderByAsc": _is_error(order)}
+    view = {"name": f"{protocol}, by score", "createdAt": int(time.time() * 1000), "state": json.dumps(state)}
+    store.set_experiment_tag(experiment, KIND, TRAINING)
+    store.set_experiment_tag(experiment, PREFIX + key(protocol), json.dumps(view))
+
+
+def key(protocol: str) -> str:
+    """How a protocol is called in names of metrics, files and views: ``transition-v1``."""
+    return protocol.replace("/", "-")
+
+
+def links(store: MlflowClient, address: str) -> dict[str, str]:
+    """The page to open for each experiment that has runs: its newest view, or its list of runs.
+
+    Args:
+        store: the tracking store.
+        address: of the pages.
+
+    Returns:
+        Addresses by the experiments' names, the newest first.
+    """
+    found = {}
+    for experiment in store.search_experiments(order_by=["last_update_time DESC"], max_results=10):
+        if experiment.tags.get(KIND) != TRAINING:
+            continue
+        saved = {json.loads(v)["createdAt"]: k for k, v in experiment.tags.items() if k.startswith(PREFIX)}
+        view = f"?viewStateShareKey={quote(saved[max(saved)].removeprefix(PREFIX))}" if saved else ""
+        found[experiment.name] = f"{address}/#/experiments/{experiment.experiment_id}/runs{view}"
+    return found
+
+
+def note(run_id: str, protocol: str, paths: Iterable[Path]) -> str:
+    """A description in Markdown: the comparison's table with its pictures, as far as there is room.
+
+    Args:
+        run_id: that the files were put into.
+        protocol: of the comparison.
+        paths: its files.
+    """
+    files = {path.name: path for path in paths}
+    text = files["comparison.md"].read_text(encoding="utf-8") if "comparison.md" in files else ""
+    lines = [line for line in text.splitlines() if not line.startswith("![")]
+    shown = "\n".join(
+        f"![{name}](get-artifact?path={quote(f'comparison/{key(protocol)}/{name}')}&run_uuid={run_id})\n"
+        for name in files
+        if name.endswith(".png")
+    )
+    while sum(len(line) + 1 for line in lines) + len(shown) > LONGEST:
+        lines.pop()
+    return "\n".join([*lines, "", shown])
+
+
+def _differing(runs: Sequence[Run]) -> list[str]:
+    """The parameters in which runs differ; of a part's settings, its name alone if there are too many."""
+    values: dict[str, set[str | None]] = {}
+    for name in dict.fromkeys(name for run in runs for name in run.data.params if name not in SILENT):
+        values[name] = {run.data.params.get(name) for run in runs}
+    found = [name for name, different in values.items() if len(different) > 1]
+    everywhere = [name for name in found if None not in values[name]]  # other settings belong to one part alone
+    return sorted(everywhere, key=lambda name: (not name.endswith(".name"), name == "seed"))[:MOST]
+
+
+def _metrics(runs: Sequence[Run], prefix: str) -> list[str]:
+    """The main metrics of a protocol: of levels trained on, then of others; or simply its first ones."""
+    known = list(dict.fromkeys(name for run in runs for name in run.data.metrics if name.startswith(prefix)))
+    chosen = []
+    for where in ("in", "out"):
+        mine = [name.removeprefix(f"{prefix}{where}/") for name in known if name.startswith(f"{prefix}{where}/")]
+        ahead = sorted((n for n in mine if n.startswith("nmae_h")), key=lambda n: int(n.removeprefix("nmae_h")))
+        chosen += [f"{prefix}{where}/{name}" for name in (*FEW, *ahead[-1:]) if name in mine]
+    return (chosen or known)[:MOST]
+
+
+def _is_error(metric: str) -> bool:
+    """Whether less of a metric is better, so that a list by score begins with the lowest."""
+    return any(word in metric.rpartition("/")[2] for word in ("mae", "crps", "nll", "error", "regret", "brier"))
