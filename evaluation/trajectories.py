@@ -54,6 +54,8 @@ def imagine(
         many = model.rollout(history, actions.expand(SAMPLES, -1, -1), horizon, sample=True, generator=generator).values
     except WmzooError:  # it left all bounds; a picture less is no reason to lose the numbers
         return {}
+    if not (mean.isfinite().all() and many.isfinite().all()):
+        return {}
     low, high = np.quantile(many.cpu().numpy(), BAND, axis=0)
     own = variates[cell.item.environment]
     return {

@@ -153,7 +153,13 @@ def test_different_recipes_of_one_name_stay_apart(runs):
 
 def test_files_are_whole_and_agree_with_the_rows(runs, tmp_path):
     paths = compare.write(runs, tmp_path / "new")
-    assert [p.name for p in paths] == ["comparison.csv", "comparison.md", "comparison.png", "variates.png"]
+    assert [p.name for p in paths] == [
+        "comparison.csv",
+        "comparison.md",
+        "comparison.png",
+        "variates.png",
+        "calibration.png",
+    ]
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(p.name for p in paths)
     lines = list(csv.DictReader(paths[0].open()))
     rows = entries.rows(runs)
@@ -182,7 +188,7 @@ def test_a_diverged_run_is_shown_without_a_number(runs, tmp_path):
     bad = dataclasses.replace(runs[3], result={**runs[3].result, "modes": modes})
     text = printed([runs[0], bad])
     assert "good" in text and next(line for line in text.splitlines() if line.startswith("poor")).split()[1] == "-"
-    assert len(compare.write([runs[0], bad], tmp_path)) == 4
+    assert len(compare.write([runs[0], bad], tmp_path)) == 5
 
 
 def test_a_folder_that_cannot_be_made_is_refused(runs, tmp_path):
