@@ -24,7 +24,8 @@ SILENT = ("name", "experiment", "init_from")  # told by the run's name, or by th
 COSTS = ("parameters", "train_flops", "train_seconds")
 MOST = 8  # columns of parameters, and of metrics
 FEW = ("nmae", "skill", "coverage90")  # of a protocol with levels; and the error of its longest rollouts
-FIRST = "attributes.`Dataset`"
+DATA = "attributes.`Dataset`"
+WIDTH, MARGIN = 7, 34  # pixels of a column: for each letter of its head, and beside them
 
 
 def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: str) -> None:
@@ -42,10 +43,17 @@ def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: st
         *(f"params.`{name}`" for name in _differing(runs)),
         *(f"metrics.`{name}`" for name in metrics),
         *(f"metrics.`cost/{name}`" for name in COSTS),
-        FIRST,
+        DATA,
     ]
     order = f"metrics.`{metrics[0]}`" if metrics else "attributes.start_time"
-    state = {"selectedColumns": columns, "orderByKey": order, "orderByAsc": _is_error(order)}
+    state = {
+        "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {name: WIDTH * len(name.split("`")[1]) + MARGIN for name in columns},
+        "orderByKey": order,
+        "orderByAsc": _is_error(order),
+        "searchFilter": _evaluated(runs),
+    }
     view = {"name": f"{protocol}, by score", "createdAt": int(time.time() * 1000), "state": json.dumps(state)}
     store.set_experiment_tag(experiment, KIND, TRAINING)
     store.set_experiment_tag(experiment, PREFIX + key(protocol), json.dumps(view))
@@ -71,8 +79,9 @@ def links(store: MlflowClient, address: str) -> dict[str, str]:
         if experiment.tags.get(KIND) != TRAINING:
             continue
         saved = {json.loads(v)["createdAt"]: k for k, v in experiment.tags.items() if k.startswith(PREFIX)}
-        view = f"?viewStateShareKey={quote(saved[max(saved)].removeprefix(PREFIX))}" if saved else ""
-        found[experiment.name] = f"{address}/#/experiments/{experiment.experiment_id}/runs{view}"
+        view = f"&viewStateShareKey={quote(saved[max(saved)].removeprefix(PREFIX))}" if saved else ""
+        page = f"{address}/#/experiments/{experiment.experiment_id}/runs"
+        found[experiment.name] = f"{page}?workflowType=machine_learning{view}"
     return found
 
 
@@ -116,6 +125,12 @@ def _metrics(runs: Sequence[Run], prefix: str) -> list[str]:
         ahead = sorted((n for n in mine if n.startswith("nmae_h")), key=lambda n: int(n.removeprefix("nmae_h")))
         chosen += [f"{prefix}{where}/{name}" for name in (*FEW, *ahead[-1:]) if name in mine]
     return (chosen or known)[:MOST]
+
+
+def _evaluated(runs: Sequence[Run]) -> str:
+    """A search for runs with results like these, which leaves out the runs of grids."""
+    tags = {k: v for run in runs for k, v in run.data.tags.items() if k.startswith("protocol.")}
+    return next((f"tags.`{name}` = '{value}'" for name, value in tags.items()), "")
 
 
 def _is_error(metric: str) -> bool:
