@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wmzoo.evaluation.metrics import CENTRAL
-from wmzoo.evaluation.style import BLACK, COLOURS, GREYS, MARKERS, SMALL, legend_below, light_grid, plt, save
+from wmzoo.evaluation.style import (
+    BLACK,
+    COLOURS,
+    GREYS,
+    MARKERS,
+    SMALL,
+    legend_below,
+    legend_columns,
+    light_grid,
+    plt,
+    save,
+)
 
 
 def draw(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
@@ -18,7 +29,9 @@ def draw(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Non
         path: of the PNG.
     """
     labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
-    size = (3.9 * len(panels) + 0.3, 4.1 + 0.22 * -(-len(labels) // 3))
+    width = 4.0 * len(panels) + 0.6
+    lines = -(-(len(labels) + 1) // legend_columns(labels, width))
+    size = (width, 4.9 + 0.2 * lines)
     figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for panel, (title, curves) in zip(axes[0], panels.items(), strict=True):
         panel.plot([0, 100], [0, 100], color=GREYS[1], lw=1.0, ls=":", label="calibrated")
@@ -30,8 +43,8 @@ def draw(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> Non
         panel.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", xlabel="central interval (% of probability)")
         panel.set_title(title, fontsize=SMALL + 1)
         light_grid(panel, "both")
-        panel.annotate("too wide", (4, 94), fontsize=SMALL, color=BLACK, va="top")
-        panel.annotate("too narrow", (96, 4), fontsize=SMALL, color=BLACK, ha="right")
+        panel.annotate("intervals too wide", (4, 96), fontsize=SMALL, color=BLACK, va="top")
+        panel.annotate("intervals too narrow", (96, 4), fontsize=SMALL, color=BLACK, ha="right")
     axes[0, 0].set_ylabel("true values inside (%)")
-    legend_below(figure, axes[0, 0], 3)
+    legend_below(figure, axes[0, 0])
     save(figure, path)

@@ -32,7 +32,7 @@ def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) ->
     )
     _bars(left, entries, levels)
     _lines(right, entries, horizons)
-    legend_below(figure, left, max(2, int((bars + 4.5) / 1.9)))
+    legend_below(figure, left)
     save(figure, path)
 
 
@@ -57,7 +57,7 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
     axes.set(xlabel=ERROR, title=f"Next row, {LEVELS[where]}, by variate")
     plain_ticks(axes, "x")
     light_grid(axes, "both")
-    legend_below(figure, axes, 4)
+    legend_below(figure, axes)
     save(figure, path)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from wmzoo.evaluation.cells import FORCED
+from wmzoo.evaluation.cells import FORCED, IN
 from wmzoo.evaluation.comparison import Picture
 
+CURVES = 8  # that can be told apart in one panel
 SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
 
 
@@ -58,17 +59,22 @@ def pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
 
 
 def _calibration(result: Mapping[str, Any], path: Path) -> None:
-    """A panel for each mode, a curve for each test set."""
+    """A panel for each mode; a curve for each test set, or, if there are too many to tell apart, for in and out."""
     from wmzoo.evaluation import calibration  # matplotlib is slow to import
 
-    marked = {key: f"{key} (trained on)" if key in result["trained_on"] else key for key in result["tests"]}
-    calibration.draw(
-        {
-            mode or "next row": {marked[key]: about["calibration"] for key, about in tests.items()}
-            for mode, tests in result["modes"].items()
-        },
-        path,
-    )
+    tests = result["tests"]
+    groups: dict[str, list[str]] = {}
+    for key, about in tests.items():
+        inside = about["distribution"] == IN
+        one, many = f"{key} (trained on)" if inside else key, "levels trained on" if inside else "levels not trained on"
+        groups.setdefault(one if len(tests) <= CURVES else many, []).append(key)
+    panels = {
+        mode or "next row": {
+            name: np.mean([found[key]["calibration"] for key in keys], axis=0).tolist() for name, keys in groups.items()
+        }
+        for mode, found in result["modes"].items()
+    }
+    calibration.draw(panels, path)
 
 
 def _imagined(result: Mapping[str, Any], key: str, path: Path) -> None:

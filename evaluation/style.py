@@ -53,10 +53,16 @@ def plain_ticks(axes: Axes, which: Literal["x", "y"]) -> None:
         axis.set_minor_formatter(NullFormatter())
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """What the lines and marks of one panel mean, under the whole picture."""
+def legend_columns(labels: Sequence[str], width: float) -> int:
+    """How many entries of a legend stand side by side in so many inches."""
+    longest = max((len(label) for label in labels), default=0)
+    return max(1, min(len(labels), int(width / (0.08 * longest + 0.6))))
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """What the lines and marks of one panel mean, under the whole picture, where nothing else is written."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(columns, len(labels)))
+    columns = legend_columns(labels, figure.get_figwidth())
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=SMALL)
 
 

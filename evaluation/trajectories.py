@@ -99,11 +99,13 @@ def draw(imagined: Mapping[str, Any], title: str, path: Path) -> None:
         light_grid(panel, "both")
     for panel in axes.flat[len(shown) :]:
         panel.set_visible(False)
+    for panel in axes[-1]:
+        panel.set_xlabel("steps", fontsize=SMALL)
     left = len(imagined["names"]) - len(shown)
-    figure.suptitle(title + (f"; {left} more variates are not shown" if left else ""), fontsize=TITLE)
-    figure.supxlabel(f"steps after the last row given (shaded), {imagined['dt']:g} s each", fontsize=SMALL)
+    told = f"shaded: rows given; a step: {imagined['dt']:g} s" + (f"; {left} more variates not shown" if left else "")
+    figure.suptitle(f"{title}\n{told}", fontsize=TITLE)
     figure.supylabel("value (units of the environment)", fontsize=SMALL)
-    legend_below(figure, axes[0, 0], 3)
+    legend_below(figure, axes[0, 0])
     save(figure, path)
 
 

@@ -42,7 +42,7 @@ def draw(points: Sequence[Point], found: Sequence[Found], unit: str, title: str,
     first.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     first.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     first.yaxis.set_minor_formatter(NullFormatter())
-    legend_below(figure, first, 4)
+    legend_below(figure, first)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save(figure, path)
 
