@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from wmzoo.evaluation.cells import IN
 from wmzoo.evaluation.entries import Entry
@@ -25,6 +25,7 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
         entries: models.
         path: of the PNG.
     """
+    entries = sorted(entries, key=lambda entry: entry.title)
     keys = list(dict.fromkeys(key for entry in entries for key in entry.results[0]))
     known = [[entry.value([key], "nmae") if key in entry.results[0] else None for key in keys] for entry in entries]
     errors = np.array([[np.nan if value is None else value for value in row] for row in known])
@@ -33,10 +34,8 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
     size = (1.05 * len(keys) + 0.075 * wide + 2.0, 0.5 * len(entries) + 1.9)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     shown = axes.imshow(errors, norm=LogNorm(), cmap="viridis", aspect="auto")
-    _numbers(axes, errors, shown.norm)
-    for y, entry in enumerate(entries):
-        for key in entry.keys(IN):
-            axes.add_patch(Rectangle((keys.index(key) - 0.47, y - 0.45), 0.94, 0.9, fill=False, ec=BLACK, lw=2.2))
+    trained = {(y, keys.index(key)) for y, entry in enumerate(entries) for key in entry.keys(IN)}
+    _numbers(axes, errors, shown.norm, trained)
     several = len({key.partition("/")[0] for key in keys}) > 1
     columns = [key.replace("/", "\n", 1) if several else key.partition("/")[2] for key in keys]
     axes.set_xticks(range(len(keys)), columns, fontsize=SMALL)
@@ -46,17 +45,21 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
     axes.spines[:].set_visible(False)
     bar = figure.colorbar(shown, ax=axes, pad=0.02)
     bar.set_label(ERROR, fontsize=SMALL)
+    bar.ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     save(figure, path)
 
 
-def _numbers(axes: Axes, errors: np.ndarray, norm: LogNorm) -> None:
-    """Write every error into its cell, light on dark colours and dark on light ones."""
+def _numbers(axes: Axes, errors: np.ndarray, norm: LogNorm, framed: set[tuple[int, int]]) -> None:
+    """Write every error into its cell, and frame some: light on dark colours and dark on light ones."""
     for (y, x), value in np.ndenumerate(errors):
-        if np.isfinite(value):
-            colour = BLACK if norm(value) > DARK else "white"
-            axes.text(x, y, f"{value:.2g}", ha="center", va="center", color=colour, fontsize=SMALL)
+        if not np.isfinite(value):
+            continue
+        colour = BLACK if norm(value) > DARK else "white"
+        axes.text(x, y, f"{value:.2g}", ha="center", va="center", color=colour, fontsize=SMALL)
+        if (y, x) in framed:
+            axes.add_patch(Rectangle((x - 0.46, y - 0.42), 0.92, 0.84, fill=False, ec=colour, lw=2.2))
 
 
 def _levels(keys: Sequence[str]) -> str:
