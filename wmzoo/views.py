@@ -53,6 +53,7 @@ def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: st
         "orderByKey": order,
         "orderByAsc": _is_error(order),
         "searchFilter": _evaluated(runs),
+        "runsHiddenMode": "FIRST_20_RUNS",  # of the charts
     }
     view = {"name": f"{protocol}, by score", "createdAt": int(time.time() * 1000), "state": json.dumps(state)}
     store.set_experiment_tag(experiment, KIND, TRAINING)
@@ -107,13 +108,16 @@ def note(run_id: str, protocol: str, paths: Iterable[Path]) -> str:
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
-    """The parameters in which runs differ; of a part's settings, its name alone if there are too many."""
-    values: dict[str, set[str | None]] = {}
-    for name in dict.fromkeys(name for run in runs for name in run.data.params if name not in SILENT):
-        values[name] = {run.data.params.get(name) for run in runs}
-    found = [name for name, different in values.items() if len(different) > 1]
-    everywhere = [name for name in found if None not in values[name]]  # other settings belong to one part alone
-    return sorted(everywhere, key=lambda name: (not name.endswith(".name"), name == "seed"))[:MOST]
+    """The parameters in which runs differ, names of parts first; none that follows from those before it."""
+    params = [run.data.params for run in runs]
+    names = {name for found in params for name in found if name not in SILENT}
+    chosen: list[str] = []
+    for name in sorted(names, key=lambda name: (name == "seed", not name.endswith(".name"), name)):
+        before = {tuple(found.get(other) for other in chosen) for found in params}
+        after = {tuple(found.get(other) for other in (*chosen, name)) for found in params}
+        if len(after) > len(before):
+            chosen.append(name)
+    return chosen[:MOST]
 
 
 def _metrics(runs: Sequence[Run], prefix: str) -> list[str]:
