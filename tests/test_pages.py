@@ -107,7 +107,6 @@ def test_a_view_of_the_compared_runs_is_saved(compared):
     assert view["name"].startswith("transition/v1") and state["orderByAsc"] is True
     assert state["orderByKey"] == "metrics.`transition-v1/in/nmae`"
     shown = state["selectedColumns"]
-    assert "params.`model.backbone.name`" in shown and "params.`seed`" not in shown, "parameters that differ alone"
     assert {"metrics.`transition-v1/in/skill`", "metrics.`cost/train_seconds`"} <= set(shown)
 
 
@@ -118,6 +117,27 @@ def test_a_grid_shows_its_comparison_on_its_first_page(compared):
     assert "| trajworld |" in note.replace("*", "") and len(note) <= views.LONGEST
     files = {file.path for file in store.list_artifacts(grid.info.run_id, "comparison/transition-v1")}
     assert f"run_uuid={grid.info.run_id}" in note and "comparison/transition-v1/comparison.png" in files
+
+
+def test_a_run_is_described_by_its_pictures_unless_somebody_wrote_a_description(compared, tmp_path):
+    store, _, runs = runs_of(compared)
+    run = runs["trajworld-s0"]
+    assert "evaluation/transition-v1-imagined-toy-a.png" in run.data.tags[views.NOTE]
+    files = {file.path for file in store.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/transition-v1-calibration.png", "evaluation/transition-v1.json"} <= files
+    other = runs["mlp_ensemble-s0"].info.run_id
+    store.set_tag(other, views.NOTE, "the first that worked")
+    views.describe(store, other, "evaluation", [tmp_path / "a.png"])
+    assert store.get_run(other).data.tags[views.NOTE] == "the first that worked"
+
+
+def test_parameters_that_follow_from_others_are_no_columns(compared):
+    store, number, runs = runs_of(compared)
+    widths = [run.data.params["model.backbone.name"] for run in runs.values() if "seed" in run.data.params]
+    assert len(set(widths)) == 2, "backbones differ, and many of their settings with them"
+    state = json.loads(json.loads(store.get_experiment(number).tags["mlflow.sharedViewState.transition-v1"])["state"])
+    shown = [name for name in state["selectedColumns"] if name.startswith("params.")]
+    assert shown == ["params.`model.backbone.name`"]
 
 
 def test_the_pages_are_served_on_this_machine_alone(pages):

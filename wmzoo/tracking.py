@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -231,7 +231,7 @@ def log_evaluation(
     protocol: str,
     metrics: Mapping[str, float],
     result: dict[str, Any],
-    pictures: Iterable[Path] = (),
+    pictures: Sequence[Path] = (),
 ) -> None:
     """Add the results of an evaluation to the run that was evaluated.
 
@@ -249,6 +249,8 @@ def log_evaluation(
     store.log_dict(run_id, result, f"evaluation/{prefix}.json")
     for path in pictures:
         store.log_artifact(run_id, str(path), "evaluation")
+    if pictures:
+        views.describe(store, run_id, "evaluation", pictures)
     store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
 
 
@@ -269,7 +271,7 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
         for path in paths:
             store.log_artifact(run.info.run_id, str(path), f"comparison/{views.key(protocol)}")
         if run.data.tags.get(KIND) == "grid":
-            store.set_tag(run.info.run_id, views.NOTE, views.note(run.info.run_id, protocol, paths))
+            views.describe(store, run.info.run_id, f"comparison/{views.key(protocol)}", paths)
     compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
     if compared:
         views.save(store, compared[0].info.experiment_id, compared, protocol)

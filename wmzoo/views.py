@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX, KIND = "mlflow.sharedViewState.", "mlflow.experimentKind"
 NOTE, LONGEST = "mlflow.note.content", 7900  # letters; MLflow keeps at most 8000 of a tag
+MARK = "*Written by wmzoo; a description without this line is kept.*"
 TRAINING = "custom_model_development"  # else the pages open on traces of language models
 SILENT = ("name", "experiment", "init_from")  # told by the run's name, or by the page
 COSTS = ("parameters", "train_flops", "train_seconds")
@@ -86,25 +87,29 @@ def links(store: MlflowClient, address: str) -> dict[str, str]:
     return found
 
 
-def note(run_id: str, protocol: str, paths: Iterable[Path]) -> str:
-    """A description in Markdown: the comparison's table with its pictures, as far as there is room.
+def describe(store: MlflowClient, run_id: str, folder: str, paths: Sequence[Path]) -> None:
+    """Make tables and pictures of a run its description; one that somebody wrote is left as it is.
 
     Args:
-        run_id: that the files were put into.
-        protocol: of the comparison.
-        paths: its files.
+        store: the tracking store.
+        run_id: of the run that the files were put into.
+        folder: that they were put into there.
+        paths: the files: tables in Markdown, pictures.
     """
-    files = {path.name: path for path in paths}
-    text = files["comparison.md"].read_text(encoding="utf-8") if "comparison.md" in files else ""
-    lines = [line for line in text.splitlines() if not line.startswith("![")]
-    shown = "\n".join(
-        f"![{name}](get-artifact?path={quote(f'comparison/{key(protocol)}/{name}')}&run_uuid={run_id})\n"
-        for name in files
-        if name.endswith(".png")
-    )
-    while sum(len(line) + 1 for line in lines) + len(shown) > LONGEST:
+    before = store.get_run(run_id).data.tags.get(NOTE, "")
+    if before and MARK not in before:
+        return
+    texts = [path.read_text(encoding="utf-8") for path in paths if path.suffix == ".md"]
+    lines = [line for line in "\n".join(texts).splitlines() if not line.startswith("![")]
+    shown = [
+        f"![{path.stem}](get-artifact?path={quote(f'{folder}/{path.name}')}&run_uuid={run_id})\n"
+        for path in paths
+        if path.suffix == ".png"
+    ]
+    end = [*shown, MARK]
+    while lines and sum(len(line) + 1 for line in (*lines, "", *end)) > LONGEST:
         lines.pop()
-    return "\n".join([*lines, "", shown])
+    store.set_tag(run_id, NOTE, "\n".join([*lines, "", *end]))
 
 
 def _differing(runs: Sequence[Run]) -> list[str]:
