@@ -45,18 +45,22 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
     """
     where = focus(entries)
     names = list(dict.fromkeys(name for e in entries for key in e.keys(where) for name in _names(e, key)))
-    figure, axes = plt.subplots(figsize=(7.5, 1.7 + 0.36 * len(names)), layout="constrained")
+    tall = max(0.36, 0.06 * len(entries))
+    figure, axes = plt.subplots(figsize=(7.5, 1.9 + tall * len(names)), layout="constrained")
     for i, entry in enumerate(entries):
         each = _by_variate(entry, where)
-        shift = 0.09 * (i - (len(entries) - 1) / 2)  # so that equal values do not hide each other
+        # so that equal values do not hide each other, and no mark strays into the next row
+        shift = min(0.09, 0.8 / len(entries)) * (i - (len(entries) - 1) / 2)
         places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
         axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
+    for y in range(1, len(names), 2):
+        axes.axhspan(y - 0.5, y + 0.5, color="#F4F4F4", zorder=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set(xlabel=ERROR, title=f"Next row, {LEVELS[where]}, by variate")
     plain_ticks(axes, "x")
-    light_grid(axes, "both")
+    light_grid(axes, "x")
     legend_below(figure, axes)
     save(figure, path)
 

@@ -33,9 +33,10 @@ def draw(entries: Sequence[Entry], path: Path) -> None:
     wide = max(len(line) for label in labels for line in label.splitlines())
     size = (1.05 * len(keys) + 0.075 * wide + 2.0, 0.5 * len(entries) + 1.9)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    shown = axes.imshow(errors, norm=LogNorm(), cmap="viridis", aspect="auto")
+    norm = LogNorm()
+    shown = axes.imshow(errors, norm=norm, cmap="viridis", aspect="auto")
     trained = {(y, keys.index(key)) for y, entry in enumerate(entries) for key in entry.keys(IN)}
-    _numbers(axes, errors, shown.norm, trained)
+    _numbers(axes, errors, norm, trained)
     several = len({key.partition("/")[0] for key in keys}) > 1
     columns = [key.replace("/", "\n", 1) if several else key.partition("/")[2] for key in keys]
     axes.set_xticks(range(len(keys)), columns, fontsize=SMALL)

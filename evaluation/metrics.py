@@ -121,7 +121,7 @@ def summarise(scores: Scores, units: Units) -> dict[str, Any]:
         ``CENTRAL``; and ``variates``: ``mae`` and ``nmae`` of each.
     """
     each = scores.error.mean(0)
-    found = {
+    found: dict[str, Any] = {
         "mae": finite(each.mean()),
         "mae_state": finite(each[:-1].mean()),
         "mae_reward": finite(each[-1]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
     found = {"calibration.png": Picture("calibration", lambda path: _calibration(result, path))}
     for key in result["imagined"]:
         name = f"imagined-{key.replace('/', '-')}.png"
-        found[name] = Picture(f"imagined and true, {key}", lambda path, key=key: _imagined(result, key, path))
+        found[name] = Picture(f"imagined and true, {key}", partial(_imagined, result, key))
     return found
 
 
