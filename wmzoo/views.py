@@ -25,7 +25,7 @@ SILENT = ("name", "experiment", "init_from")  # told by the run's name, or by th
 COSTS = ("parameters", "train_flops", "train_seconds")
 MOST = 8  # columns of parameters, and of metrics
 FEW = ("nmae", "skill", "coverage90")  # of a protocol with levels; and the error of its longest rollouts
-NAME, DATA = "attributes.`Run Name`", "attributes.`Dataset`"
+DATA = "attributes.`Dataset`"
 WIDTH, MARGIN = 7, 34  # pixels of a column: for each letter of its head, and beside them
 
 
@@ -46,12 +46,11 @@ def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: st
         *(f"metrics.`cost/{name}`" for name in COSTS),
         DATA,
     ]
-    names = {NAME: 9 * max(len(run.info.run_name) for run in runs) + MARGIN}
     order = f"metrics.`{metrics[0]}`" if metrics else "attributes.start_time"
     state = {
         "selectedColumns": columns,
         "columnOrder": columns,
-        "columnWidths": names | {name: WIDTH * len(name.split("`")[1]) + MARGIN for name in columns},
+        "columnWidths": {name: WIDTH * len(name.split("`")[1]) + MARGIN for name in columns},
         "orderByKey": order,
         "orderByAsc": _is_error(order),
         "searchFilter": _evaluated(runs),
