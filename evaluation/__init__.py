@@ -6,6 +6,7 @@ A protocol is a file of this folder that defines ``PROTOCOL`` (such as ``"transi
 - ``evaluate(model, corpus, manifest, config, progress=True) -> dict``: the result, plain JSON;
 - ``summary(result) -> dict[str, float]``: flat metrics, under the same names for every model;
 - ``describe(result) -> list``: what is printed of one run;
+- ``pictures(result) -> dict[str, Picture]``, if there is something to draw of one run: by the name of the file;
 - ``compare(records, mixed=(), baseline="") -> Comparison``: what is shown of many runs, beside one row if it is named;
 - ``published(records) -> Comparison``, if papers report such numbers: those, to put beside.
 

@@ -6,19 +6,18 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
 from wmzoo.evaluation.board_rows import Board, Row
 from wmzoo.evaluation.boards import BASELINE, CEILING, FLOOR, MODEL
-from wmzoo.evaluation.figures import COLOURS, GREYS, MARKERS, light_grid, save
+from wmzoo.evaluation.style import BLACK, COLOURS, GREYS, MARKERS, light_grid, plt, save
 
 NORMAL = 1.96
 """Half a 95 % interval, in standard errors."""
 TITLE = 30
 """Letters of a panel's title that fit into a line."""
-MARKS = {CEILING: ("--", "#000000"), FLOOR: (":", GREYS[2])}
+MARKS = {CEILING: ("--", BLACK), FLOOR: (":", GREYS[2])}
 
 
 def policy_values(boards: Sequence[Board], path: Path) -> None:
@@ -63,7 +62,7 @@ def _values(axes: Axes, row: Row, floors: Sequence[Row], colour: str) -> None:
             alpha=0.75,
         )
     ends = [policy["value"] for policies in row.policies for policy in policies]
-    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "-", color="#000000", linewidth=0.9, label="equal")
+    axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "-", color=BLACK, linewidth=0.9, label="equal")
     for floor in floors:
         height = float(np.mean(floor.results[0]["values"]))
         axes.axhline(height, linestyle=":", color=GREYS[2], linewidth=1.2, label=floor.title)

@@ -72,6 +72,10 @@ class Entry:
         known = [value for value in found if value is not None]
         return float(np.mean(known)) if found and len(known) == len(found) else None
 
+    def curve(self, keys: Sequence[str], metric: str) -> list[float]:
+        """Mean over test sets and seeds of a metric that is a list of numbers, such as ``calibration``."""
+        return [float(x) for x in np.mean([result[key][metric] for result in self.results for key in keys], axis=0)]
+
     def estimate(self, keys: Sequence[str], metric: str) -> Estimate | None:
         """Mean of a metric over test sets and seeds with its interval; None where it is missing."""
         if self.value(keys, metric) is None:

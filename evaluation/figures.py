@@ -1,28 +1,19 @@
-"""A comparison as pictures, in colours that colour-blind readers can tell apart (Okabe and Ito)."""
+"""A comparison as pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import NullFormatter
 
 from wmzoo.evaluation.cells import IN, OUT
 from wmzoo.evaluation.entries import FLOOR, Entry, focus
+from wmzoo.evaluation.style import COLOURS, ERROR, GREYS, MARKERS, legend_below, light_grid, plain_ticks, plt, save
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
-GREYS = ("#B5B5B5", "#8F8F8F", "#6B6B6B")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-UNIT = "mean absolute error (training std)"
 LEVELS = {IN: "level trained on", OUT: "levels not trained on"}
 
 
@@ -41,9 +32,7 @@ def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) ->
     )
     _bars(left, entries, levels)
     _lines(right, entries, horizons)
-    handles, labels = left.get_legend_handles_labels()
-    columns = min(len(labels), max(2, int((bars + 4.5) / 1.9)))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    legend_below(figure, left)
     save(figure, path)
 
 
@@ -56,20 +45,23 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
     """
     where = focus(entries)
     names = list(dict.fromkeys(name for e in entries for key in e.keys(where) for name in _names(e, key)))
-    figure, axes = plt.subplots(figsize=(7.5, 1.7 + 0.36 * len(names)), layout="constrained")
+    tall = max(0.36, 0.06 * len(entries))
+    figure, axes = plt.subplots(figsize=(7.5, 1.9 + tall * len(names)), layout="constrained")
     for i, entry in enumerate(entries):
         each = _by_variate(entry, where)
-        shift = 0.09 * (i - (len(entries) - 1) / 2)  # so that equal values do not hide each other
+        # so that equal values do not hide each other, and no mark strays into the next row
+        shift = min(0.09, 0.8 / len(entries)) * (i - (len(entries) - 1) / 2)
         places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
         axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
+    for y in range(1, len(names), 2):
+        axes.axhspan(y - 0.5, y + 0.5, color="#F4F4F4", zorder=0)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set(xlabel=UNIT, title=f"Next row, {LEVELS[where]}, by variate")
-    _plain_ticks(axes, "x")
-    light_grid(axes, "both")
-    columns = min(len(entries), 4)
-    figure.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+    axes.set(xlabel=ERROR, title=f"Next row, {LEVELS[where]}, by variate")
+    plain_ticks(axes, "x")
+    light_grid(axes, "x")
+    legend_below(figure, axes)
     save(figure, path)
 
 
@@ -97,7 +89,7 @@ def _bars(axes: Axes, entries: Sequence[Entry], levels: Sequence[str]) -> None:
         if key in inside:
             axes.axvspan(x - 0.5, x + 0.5, color="#F3EED9", zorder=0)
     axes.set_xticks(range(len(levels)), [_level_label(key, key in inside) for key in levels], fontsize=9)
-    axes.set(ylabel=UNIT, title="Next row, by test level", xlim=(-0.5, len(levels) - 0.5))
+    axes.set(ylabel=ERROR, title="Next row, by test level", xlim=(-0.5, len(levels) - 0.5))
     light_grid(axes, "y")
 
 
@@ -110,11 +102,11 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
             heights = [np.nan if value is None else value for value in values]
             line = "--" if entry.kind == FLOOR else "-"
             axes.plot(horizons, heights, line, linewidth=1.6, **_marker(entries, i))
-    axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=UNIT)
+    axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=ERROR)
     axes.set_title(f"Rollouts, {LEVELS[where]}")
     axes.set_xticks(horizons, [str(k) for k in horizons])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    _plain_ticks(axes, "y")
+    plain_ticks(axes, "y")
     light_grid(axes, "both")
 
 
@@ -160,28 +152,3 @@ def _marker(entries: Sequence[Entry], i: int) -> dict[str, Any]:
     colour = _colour(entries, i)
     face = colour if entries[i].ranked else "white"
     return {"marker": MARKERS[i % len(MARKERS)], "color": colour, "markerfacecolor": face, "markersize": 5.5}
-
-
-def _plain_ticks(axes: Axes, which: str) -> None:
-    """Numbers such as 0.05 rather than powers of ten."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axis.set_major_formatter(plain)
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    if high / low < 30:  # less than three labelled decades: label some ticks in between
-        axis.set_minor_formatter(FuncFormatter(lambda v, _: f"{v:g}" if f"{v:.0e}"[0] in "235" else ""))
-    else:
-        axis.set_minor_formatter(NullFormatter())
-
-
-def light_grid(axes: Axes, which: Literal["x", "y", "both"]) -> None:
-    """Faint lines behind what is drawn, and no frame above and to the right."""
-    axes.grid(axis=which, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a PNG and forget the figure."""
-    figure.savefig(path, dpi=150, format="png")
-    plt.close(figure)

@@ -59,10 +59,7 @@ def _compare(
             *(f"MIXED: {problem}." for problem in mixed),
         ],
         lines=[_line(entry, key, horizons) for entry in entries for key in entry.results[0]],
-        pictures={
-            "comparison.png": Picture("errors by level and by horizon", lambda path: _errors(entries, horizons, path)),
-            "variates.png": Picture("errors by variate", lambda path: _variates(entries, path)),
-        },
+        pictures=_pictures(entries, horizons),
     )
 
 
@@ -104,6 +101,20 @@ def _short(found: Difference) -> str:
     return tables.interval(Estimate(mean=found.mean, low=found.low, high=found.high), full=False)
 
 
+def _pictures(entries: Sequence[Entry], horizons: Sequence[int]) -> dict[str, Picture]:
+    """Errors; calibration, if all models were evaluated since it is kept; and a matrix, if they trained on several."""
+    models = [entry for entry in entries if entry.kind == MODEL]
+    found = {
+        "comparison.png": Picture("errors by level and by horizon", lambda path: _errors(entries, horizons, path)),
+        "variates.png": Picture("errors by variate", lambda path: _variates(entries, path)),
+    }
+    if all("calibration" in cell for entry in models for result in entry.results for cell in result.values()):
+        found["calibration.png"] = Picture("calibration", lambda path: _calibration(models, path))
+    if len({tuple(sorted(entry.keys(IN))) for entry in models}) > 1:
+        found["matrix.png"] = Picture("errors by training and test level", lambda path: _matrix(models, path))
+    return found
+
+
 def _errors(entries: Sequence[Entry], horizons: Sequence[int], path: Path) -> None:
     from wmzoo.evaluation import figures  # matplotlib is slow to import
 
@@ -114,6 +125,26 @@ def _variates(entries: Sequence[Entry], path: Path) -> None:
     from wmzoo.evaluation import figures  # matplotlib is slow to import
 
     figures.variates(entries, path)
+
+
+def _calibration(models: Sequence[Entry], path: Path) -> None:
+    """A panel for levels trained on and one for others, a curve for each model."""
+    from wmzoo.evaluation import calibration, figures
+
+    wheres = [where for where in (IN, OUT) if any(entry.keys(where) for entry in models)]
+    calibration.draw(
+        {
+            figures.LEVELS[where]: {e.title: e.curve(e.keys(where), "calibration") for e in models if e.keys(where)}
+            for where in wheres
+        },
+        path,
+    )
+
+
+def _matrix(models: Sequence[Entry], path: Path) -> None:
+    from wmzoo.evaluation import heatmap
+
+    heatmap.draw([entry for entry in models if entry.ranked], path)
 
 
 def _horizons(records: Sequence[RunRecord]) -> list[int]:

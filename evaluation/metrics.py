@@ -20,6 +20,7 @@ from wmzoo.predictions import GaussianPrediction, Prediction
 from wmzoo.trajectories import Variates
 
 CONSTANT = 1e-6  # a standard deviation below this is that of a variate that never changes
+CENTRAL = tuple(i / 20 for i in range(1, 20))  # shares of probability of the intervals that calibration is told of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,10 +117,11 @@ def summarise(scores: Scores, units: Units) -> dict[str, Any]:
 
     Returns:
         ``mae`` (physical units, all predicted variates), ``mae_state``, ``mae_reward``, ``nmae``, ``crps``; for
-        distributions also ``nll``, ``coverage50`` and ``coverage90``; and ``variates``: ``mae`` and ``nmae`` of each.
+        distributions also ``nll``, ``coverage50``, ``coverage90`` and ``calibration``, the coverage of each interval of
+        ``CENTRAL``; and ``variates``: ``mae`` and ``nmae`` of each.
     """
     each = scores.error.mean(0)
-    found = {
+    found: dict[str, Any] = {
         "mae": finite(each.mean()),
         "mae_state": finite(each[:-1].mean()),
         "mae_reward": finite(each[-1]),
@@ -128,6 +130,7 @@ def summarise(scores: Scores, units: Units) -> dict[str, Any]:
     if scores.cdf is not None:
         inside = scores.cdf[:, units.active]
         found |= {"coverage50": coverage(inside, 0.5), "coverage90": coverage(inside, 0.9)}
+        found["calibration"] = [coverage(inside, level) for level in CENTRAL]
     return {**found, "variates": _per_variate(each, units)}
 
 

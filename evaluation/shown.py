@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
-from wmzoo.evaluation.cells import FORCED
+from wmzoo.evaluation.cells import FORCED, IN
+from wmzoo.evaluation.comparison import Picture
 
+CURVES = 8  # that can be told apart in one panel
 SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
 
 
@@ -44,6 +48,40 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     named |= {f"termination_{name}": learned.get(name) for name in ("precision", "recall", "brier")}
     named |= {f"nmae_h{k}": errors["nmae"] for k, errors in metrics["horizons"].items()}
     return {name: value for name, value in named.items() if value is not None}
+
+
+def pictures(result: Mapping[str, Any]) -> dict[str, Picture]:
+    """The pictures of one run, by the name of the file: its calibration, and imagined beside true trajectories."""
+    found = {"calibration.png": Picture("calibration", lambda path: _calibration(result, path))}
+    for key in result["imagined"]:
+        name = f"imagined-{key.replace('/', '-')}.png"
+        found[name] = Picture(f"imagined and true, {key}", partial(_imagined, result, key))
+    return found
+
+
+def _calibration(result: Mapping[str, Any], path: Path) -> None:
+    """A panel for each mode; a curve for each test set, or, if there are too many to tell apart, for in and out."""
+    from wmzoo.evaluation import calibration  # matplotlib is slow to import
+
+    tests = result["tests"]
+    groups: dict[str, list[str]] = {}
+    for key, about in tests.items():
+        inside = about["distribution"] == IN
+        one, many = f"{key} (trained on)" if inside else key, "levels trained on" if inside else "levels not trained on"
+        groups.setdefault(one if len(tests) <= CURVES else many, []).append(key)
+    panels = {
+        mode or "next row": {
+            name: np.mean([found[key]["calibration"] for key in keys], axis=0).tolist() for name, keys in groups.items()
+        }
+        for mode, found in result["modes"].items()
+    }
+    calibration.draw(panels, path)
+
+
+def _imagined(result: Mapping[str, Any], key: str, path: Path) -> None:
+    from wmzoo.evaluation import trajectories
+
+    trajectories.draw(result["imagined"][key], f"{key}: imagined along the true actions", path)
 
 
 def describe(result: Mapping[str, Any]) -> list[Any]:

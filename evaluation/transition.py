@@ -27,17 +27,17 @@ from wmzoo.data.splits import merge_variates
 from wmzoo.data.store import Corpus
 from wmzoo.data.terminated import as_trained
 from wmzoo.errors import WmzooError
-from wmzoo.evaluation import cells, floors
+from wmzoo.evaluation import cells, floors, trajectories
 from wmzoo.evaluation.cells import FORCED, FREE, Cell
 from wmzoo.evaluation.levels import compare
 from wmzoo.evaluation.metrics import Scores, Units, flag_scores, join, per_episode, score, score_point, skill, summarise
-from wmzoo.evaluation.shown import describe, summary
+from wmzoo.evaluation.shown import describe, pictures, summary
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Variates, Window
 
-__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
+__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "pictures", "summary"]
 
 PROTOCOL = "transition/v1"
 
@@ -77,8 +77,8 @@ def evaluate(
         progress: show a bar.
 
     Returns:
-        Plain JSON: ``tests`` (facts of each set), ``modes`` (the model's metrics by mode and set) and ``floors``
-        (the same by floor and set).
+        Plain JSON: ``tests`` (facts of each set), ``modes`` (the model's metrics by mode and set), ``floors`` (the
+        same by floor and set) and ``imagined`` (a rollout beside the truth, of a few sets).
 
     Raises:
         WmzooError: a horizon is longer than the context, or the data are refused.
@@ -93,6 +93,7 @@ def evaluate(
     with bar(f"{PROTOCOL} {model.name}", evaluation.total, quiet=not progress, unit="windows") as report:
         for test in evaluation.tests:
             evaluation.add(test, report)
+        evaluation.imagine()
     return {**evaluation.result, "seconds": time.perf_counter() - began}
 
 
@@ -119,6 +120,7 @@ class _Evaluation:
             "tests": {},
             "modes": {mode: {} for mode in self.modes},
             "floors": {name: {} for name in floors.NAMES},
+            "imagined": {},
         }
 
     def _prepare(self, cell: Cell) -> _Test:
@@ -151,6 +153,14 @@ class _Evaluation:
             found = self._one_step(test, single, mode == FORCED, tick)
             found["horizons"] = {} if mode == FORCED else self._several_steps(test, several, tick)
             self.result["modes"][mode][key] = {**found, **_skills(found, reference)}
+
+    def imagine(self) -> None:
+        """Roll out a window of a few test sets, for a picture."""
+        horizon = max(self.config.horizons)
+        for cell in trajectories.choose([test.cell for test in self.tests]):
+            variates = self._input_scale(cell)
+            found = trajectories.imagine(self.model, cell, variates, self.config.context, horizon)
+            self.result["imagined"] |= {cell.item.key: found} if found else {}
 
     def _one_step(self, test: _Test, window: Window, forced: bool, tick: Callable[[int], None]) -> dict[str, Any]:
         """Score the model's distribution of the next row."""

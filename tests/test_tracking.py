@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
 from systems import system_corpus, toy_recipe
@@ -100,37 +94,6 @@ def test_grid_cells_are_told_apart(workdir):
     for settings in plain:
         settings["model"].pop("backbone")
     assert all(p == plain[0] for p in plain), "they differ in their backbone alone"
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def test_the_pages_are_served_on_this_machine_alone(workdir):
-    port = free_port()
-    command = [sys.executable, "-m", "wmzoo", "ui", "--port", str(port)]
-    server = subprocess.Popen(command, cwd=workdir, start_new_session=True, stdout=subprocess.PIPE, text=True)
-    try:
-        assert "http://127.0.0.1" in server.stdout.readline()
-        page = wait_for(f"http://127.0.0.1:{port}/", 120)
-        assert "MLflow" in page
-        listening = [line.split()[1] for line in open("/proc/net/tcp").readlines()[1:] if line.split()[3] == "0A"]
-        mine = [address for address in listening if address.endswith(f":{port:04X}")]
-        assert mine == [f"0100007F:{port:04X}"]  # 127.0.0.1
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def wait_for(address, seconds):
-    start = time.time()
-    while time.time() - start < seconds:
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(address, timeout=5).read().decode()
-        time.sleep(0.5)
-    raise AssertionError(f"{address} did not answer in {seconds} s")
 
 
 def test_a_taken_port_is_refused(workdir):

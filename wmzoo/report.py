@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wmzoo import checkpoint, compat, evaluation, tracking
@@ -117,15 +118,26 @@ def print_evaluation(
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{protocol.replace('/', '-')}.json"
-    metrics = module.summary(result)
-    tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, result)
+    metrics, pictures = module.summary(result), _draw(module, result, path)
+    tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, result, pictures)
     write_json(path, result)  # last, so that a run with this file is evaluated in MLflow too
     out = console()
     for line in module.describe(result):
         out.print(line, highlight=False)
     following = f"wmzoo compare {model.recipe.experiment} --protocol {protocol}"
+    out.print("\n".join(map(str, pictures)), highlight=False, soft_wrap=True)
     out.print(f"{path}\nNext: {following}", highlight=False, soft_wrap=True)
     return path
+
+
+def _draw(module: ModuleType, result: dict[str, Any], path: Path) -> list[Path]:
+    """The pictures of an evaluation, beside its file and named after it, if the protocol makes some of one run."""
+    if not hasattr(module, "pictures"):
+        return []
+    pictures = {path.with_name(f"{path.stem}-{name}"): found for name, found in module.pictures(result).items()}
+    for place, picture in pictures.items():
+        picture.draw(place)
+    return list(pictures)
 
 
 def _test_data(

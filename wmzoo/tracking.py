@@ -8,13 +8,13 @@ import os
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmzoo import __version__
+from wmzoo import __version__, views
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
@@ -68,17 +68,18 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         for key, value in parent.items():
             store.set_tag(run_id, key, value)
         return run_id
-    number = experiment_id(store, recipe)
+    number, revision = experiment_id(store, recipe), git_revision()
     tags = {
         **parent,
         "model": recipe.name,
         "seed": str(recipe.seed),
         "recipe_hash": recipe.hash,
         "manifest_hash": manifest["sha256"],
-        "git_revision": git_revision(),
+        "git_revision": revision,
         "wmzoo_version": __version__,
         "mlflow.source.name": "wmzoo train",
         "mlflow.source.type": "LOCAL",
+        "mlflow.source.git.commit": revision.rstrip("+"),
         **facts,
     }
     run_id = _unused(store, number, tags)
@@ -104,12 +105,16 @@ def experiment_id(store: MlflowClient, recipe: Recipe) -> str:
     found = store.get_experiment_by_name(name)
     if not found:
         try:
-            return str(store.create_experiment(name, _artifacts(recipe.tracking.uri, name)))
+            return _new_experiment(store, recipe.tracking.uri, name)
         except MlflowException:  # another process was first, or it can't be made
             found = store.get_experiment_by_name(name)
             if not found:
                 raise
     return str(found.experiment_id)
+
+
+def _new_experiment(store: MlflowClient, uri: str, name: str) -> str:
+    return str(store.create_experiment(name, _artifacts(uri, name), tags={views.KIND: views.TRAINING}))
 
 
 @contextlib.contextmanager
@@ -184,7 +189,7 @@ def _log_data(store: MlflowClient, run_id: str, manifest: Mapping[str, Any]) -> 
 
     for key, about in manifest["sets"].items():
         profile = {part: len(about[part]) for part in ("train", "validation", "test")}
-        data = Dataset(key, about["sha256"][:36], "local", manifest["corpus"], profile=json.dumps(profile))
+        data = Dataset(key, about["sha256"][:12], "local", manifest["corpus"], profile=json.dumps(profile))
         store.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
@@ -222,7 +227,14 @@ def end(recipe: Recipe, run_id: str, status: str) -> None:
     client(recipe.tracking.uri).set_terminated(run_id, status)
 
 
-def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, float], result: dict[str, Any]) -> None:
+def log_evaluation(
+    uri: str,
+    run_id: str,
+    protocol: str,
+    metrics: Mapping[str, float],
+    result: dict[str, Any],
+    pictures: Sequence[Path] = (),
+) -> None:
     """Add the results of an evaluation to the run that was evaluated.
 
     Args:
@@ -231,16 +243,23 @@ def log_evaluation(uri: str, run_id: str, protocol: str, metrics: Mapping[str, f
         protocol: such as ``transition/v1``.
         metrics: by name, each logged under the protocol.
         result: in full, plain values.
+        pictures: PNG files of it.
     """
     store = client(uri)
-    prefix = protocol.replace("/", "-")
+    prefix = views.key(protocol)
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
     store.log_dict(run_id, result, f"evaluation/{prefix}.json")
+    for path in pictures:
+        store.log_artifact(run_id, str(path), "evaluation")
+    if pictures:
+        views.describe(store, run_id, "evaluation", pictures)
     store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
 
 
 def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:
-    """Put the table and the pictures of a comparison into each run that it compares.
+    """Put the table and the pictures of a comparison into each run that it compares, and save a view of those runs.
+
+    The run of a grid, which has no results of its own, shows them on its first page.
 
     Args:
         uri: of the tracking store.
@@ -248,10 +267,16 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
         protocol: that they are compared by; the files of each have a folder of their own.
         paths: the files.
     """
-    store = client(uri)
-    for run_id in run_ids:
+    store, paths = client(uri), list(paths)
+    runs = [store.get_run(run_id) for run_id in run_ids]
+    for run in runs:
         for path in paths:
-            store.log_artifact(run_id, str(path), f"comparison/{protocol.replace('/', '-')}")
+            store.log_artifact(run.info.run_id, str(path), f"comparison/{views.key(protocol)}")
+        if run.data.tags.get(KIND) == "grid":
+            views.describe(store, run.info.run_id, f"comparison/{views.key(protocol)}", paths)
+    compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
+    if compared:
+        views.save(store, compared[0].info.experiment_id, compared, protocol)
 
 
 def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
@@ -265,7 +290,7 @@ def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping
     """
     store = client(uri)
     found = store.get_experiment_by_name("bench")
-    number = found.experiment_id if found else store.create_experiment("bench", _artifacts(uri, "bench"))
+    number = found.experiment_id if found else _new_experiment(store, uri, "bench")
     run_id = store.create_run(number, run_name=name).info.run_id
     _log_params(store, run_id, dict(settings))
     _send(store, run_id, [(key, value, 0) for key, value in metrics.items()])
@@ -322,7 +347,7 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
 def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord:
     from wmzoo.evaluation.compare import RunRecord
 
-    prefix = protocol.replace("/", "-")
+    prefix = views.key(protocol)
     path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")
     cost = {k.removeprefix("cost/"): v for k, v in run.data.metrics.items() if k.startswith("cost/")}
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}

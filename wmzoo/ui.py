@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from wmzoo import tracking
+from wmzoo import tracking, views
 from wmzoo.errors import WmzooError
 
 HOST = "127.0.0.1"
@@ -29,8 +29,9 @@ def serve(uri: str, port: int) -> None:
             probe.bind((HOST, port))
         except OSError as error:
             raise WmzooError(f"port {port} can't be used ({error.strerror}); choose another with --port.") from error
-    tracking.client(uri)
-    print(f"http://{HOST}:{port} in about ten seconds; Ctrl-C ends it.", flush=True)
+    found = views.links(tracking.client(uri), f"http://{HOST}:{port}")
+    print(f"http://{HOST}:{port} in about ten seconds; Ctrl-C ends it.")
+    print("\n".join(f"  {name}: {link}" for name, link in found.items()), flush=True)
     store = ["--backend-store-uri", tracking.absolute(uri), "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run([sys.executable, "-m", "mlflow", "server", *store], env=environment, check=False)

@@ -37,8 +37,8 @@ class Exact(torch.nn.Module):
         mean = following(window.values[:, -1, :2], window.values[:, -1, 3:]) + self.bias * scale
         return GaussianPrediction(mean[None], self.spread * scale[None])
 
-    def rollout(self, window: Window, actions: Tensor, horizon: int, sample: bool = False) -> Rollout:
-        row, values = window.values[:, -1, :3], []
+    def rollout(self, window: Window, actions: Tensor, horizon: int, sample: bool = False, generator=None) -> Rollout:
+        row, values = window.values[:, -1, :3].expand(len(actions), -1), []
         for h in range(horizon):
             row = following(row[:, :2], actions[:, h]) + self.bias * window.columns.scale[:, :3]
             values.append(row)

@@ -16,7 +16,7 @@ from wmzoo.evaluation.transition import Config
 
 COST = {"parameters": 12_345.0, "train_tokens": 1e9, "train_flops": 2e15, "train_seconds": 60.0}
 COST |= {"peak_memory_mb": 512.0, "steps": 100.0}
-NAMES = ["comparison.csv", "comparison.md", "comparison.tex", "comparison.png", "variates.png"]
+NAMES = ["comparison.csv", "comparison.md", "comparison.tex", "comparison.png", "variates.png", "calibration.png"]
 SETTINGS = Config(context=9, windows=200, horizons=(1, 3, 9), rollouts=40)
 
 
@@ -207,7 +207,7 @@ def test_a_diverged_run_is_shown_without_a_number(runs, tmp_path):
     bad = dataclasses.replace(runs[3], result={**runs[3].result, "modes": modes})
     text = printed([runs[0], bad])
     assert "good" in text and next(line for line in text.splitlines() if line.startswith("poor")).split()[1] == "-"
-    assert len(written([runs[0], bad], tmp_path)) == 5
+    assert len(written([runs[0], bad], tmp_path)) == 6
 
 
 def test_a_folder_that_cannot_be_made_is_refused(runs, tmp_path):

@@ -117,7 +117,7 @@ def _module(backbone: str, size: dict[str, int]) -> Backbone:
 
 def draw(curves: list[Curve], path: Path) -> None:
     """A panel an axis: points are measured, lines are counted FLOPs, put through the largest size."""
-    from wmzoo.evaluation.figures import COLOURS, plt, save
+    from wmzoo.evaluation.style import COLOURS, MARKERS, light_grid, plt, save
 
     figure, panels = plt.subplots(1, len(NAMES), figsize=(16, 4), layout="constrained")
     for panel, axis in zip(panels, NAMES, strict=True):
@@ -127,10 +127,11 @@ def draw(curves: list[Curve], path: Path) -> None:
             panel.plot(curve.sizes, theory, color=colour, linewidth=1)
             slope, counted = curve.slopes
             label = f"{kind}: slope {slope:.2f} (FLOPs {counted:.2f})"
-            panel.plot(curve.sizes, curve.seconds, "o", color=colour, label=label)
+            panel.plot(curve.sizes, curve.seconds, MARKERS[number], color=colour, label=label)
         panel.set(xscale="log", yscale="log", xlabel=f"{NAMES[axis]} {axis}", ylabel="seconds, forward and backward")
         panel.set_xticks(next(c.sizes for c in curves if c.axis == axis), minor=False)
         panel.set_xticklabels([str(s) for s in next(c.sizes for c in curves if c.axis == axis)])
         panel.minorticks_off()
+        light_grid(panel, "both")
         panel.legend(fontsize="small", frameon=False)
     save(figure, path)

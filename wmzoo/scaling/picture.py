@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from wmzoo.evaluation.figures import save
+from wmzoo.evaluation.style import BAND, BLACK, MARKERS, legend_below, light_grid, ordered, plt, save
 from wmzoo.evaluation.tables import count
 from wmzoo.scaling.points import Point
 
 if TYPE_CHECKING:
     from wmzoo.scaling.report import Found
 
-LINE, BAND = "#000000", "#B5B5B5"
 NAMES = {"flops": "training FLOPs", "parameters": "parameters", "tokens": "training tokens", "rows": "distinct rows"}
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def draw(points: Sequence[Point], found: Sequence[Found], unit: str, title: str, path: Path) -> None:
@@ -45,15 +42,14 @@ def draw(points: Sequence[Point], found: Sequence[Found], unit: str, title: str,
     first.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     first.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     first.yaxis.set_minor_formatter(NullFormatter())
-    handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    legend_below(figure, first)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     save(figure, path)
 
 
 def _panel(axis: Axes, points: Sequence[Point], found: Found) -> None:
     sizes = sorted({point.parameters for point in points})
-    colours = plt.get_cmap("viridis")(np.linspace(0.0, 0.9, len(sizes)))
+    colours = ordered(len(sizes))
     for i, size in enumerate(sizes):
         mine = [p for p in points if p.parameters == size]
         x, y = [float(getattr(p, found.along)) for p in mine], [p.value for p in mine]
@@ -68,20 +64,19 @@ def _panel(axis: Axes, points: Sequence[Point], found: Found) -> None:
     if found.along != "flops":  # a decade or two, which powers of ten alone would leave almost without numbers
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
-    axis.grid(True, which="major", color="#E6E6E6", lw=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+    light_grid(axis, "both")
 
 
 def _law(axis: Axes, points: Sequence[Point], found: Found) -> None:
     x = np.array([float(getattr(points[i], found.along)) for i in found.chosen])
     y = np.array([points[i].value for i in found.chosen])
     label = "lowest error at that compute or less" if found.along == "flops" else None
-    axis.plot(x, y, "o", ms=10, mfc="none", mec=LINE, mew=0.9, label=label)
+    axis.plot(x, y, "o", ms=10, mfc="none", mec=BLACK, mew=0.9, label=label)
     law = found.law
     if law is None:
         return
     fine = np.geomspace(x.min(), x.max(), 60)
-    axis.plot(fine, law.at(fine), color=LINE, lw=1.4, ls="--", label="fitted law")
+    axis.plot(fine, law.at(fine), color=BLACK, lw=1.4, ls="--", label="fitted law")
     if law.interval:
         low, high = law.band(fine)
         axis.fill_between(fine, low, high, color=BAND, alpha=0.4, lw=0, label="95 % of bootstrapped fits")

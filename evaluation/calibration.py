@@ -1,0 +1,50 @@
+"""Calibration: how many true values lie inside central intervals, against how many should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from wmzoo.evaluation.metrics import CENTRAL
+from wmzoo.evaluation.style import (
+    BLACK,
+    COLOURS,
+    GREYS,
+    MARKERS,
+    SMALL,
+    legend_below,
+    legend_columns,
+    light_grid,
+    plt,
+    save,
+)
+
+
+def draw(panels: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
+    """Draw the observed against the expected coverage.
+
+    Args:
+        panels: by title, the curves by label: the observed share for each level of ``metrics.CENTRAL``. A label has the
+            same colour in all panels.
+        path: of the PNG.
+    """
+    labels = list(dict.fromkeys(label for curves in panels.values() for label in curves))
+    width = 4.0 * len(panels) + 0.6
+    lines = -(-(len(labels) + 1) // legend_columns(labels, width))
+    size = (width, 4.9 + 0.2 * lines)
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for panel, (title, curves) in zip(axes[0], panels.items(), strict=True):
+        panel.plot([0, 100], [0, 100], color=GREYS[1], lw=1.0, ls=":", label="calibrated")
+        for label, shares in curves.items():
+            i = labels.index(label)
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+            expected, observed = ([100 * share for share in values] for values in (CENTRAL, shares))
+            panel.plot(expected, observed, lw=1.4, color=colour, marker=marker, ms=4, markevery=3, label=label)
+        panel.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", xlabel="central interval (% of probability)")
+        panel.set_title(title, fontsize=SMALL + 1)
+        light_grid(panel, "both")
+        panel.annotate("intervals too wide", (4, 96), fontsize=SMALL, color=BLACK, va="top")
+        panel.annotate("intervals too narrow", (96, 4), fontsize=SMALL, color=BLACK, ha="right")
+    axes[0, 0].set_ylabel("true values inside (%)")
+    legend_below(figure, axes[0, 0])
+    save(figure, path)
