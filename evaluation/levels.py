@@ -66,7 +66,7 @@ def _compare(
 def _against(entries: Sequence[Entry], baseline: str) -> Comparison:
     """The rows beside one of them: on the level that was trained on, on the others, and on each test set."""
     titles = [_name(entry) for entry in entries]
-    place, where = against.place(titles, [entry.title for entry in entries], baseline), focus(entries)
+    place, where = against.place(titles, [e.label if e.ranked else e.title for e in entries], baseline), focus(entries)
     heads = {IN: "nmae (in)", OUT: "OOD nmae"}
     shown = [one for one in dict.fromkeys((where, OUT)) if entries[place].keys(one)]
     columns = {heads[one]: _column(entries, place, [e.keys(one) for e in entries]) for one in shown}

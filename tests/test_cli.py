@@ -147,7 +147,15 @@ def test_train_evaluate_compare_by_hand(project, capsys):
     printed = capsys.readouterr().out
     assert "trajworld" in printed and "last value" in printed
     made = {p.suffix for p in (project / "comparisons" / "toy" / "transition-v1").iterdir()}
-    assert made == {".csv", ".md", ".png"}
+    assert made == {".csv", ".md", ".tex", ".png"}
+    by = ["--by", "model.backbone.name", "--baseline", "floor: ridge", "--md", "table.md", "--png", "figure.png"]
+    assert main(["compare", "toy", *by]) == 0
+    assert "vs floor: ridge" in (project / "table.md").read_text() and (project / "figure.png").stat().st_size > 0
+    folder = project / "comparisons" / "toy" / "transition-v1-by-model.backbone.name"
+    assert (folder / "differences.png").is_file() and (folder / "comparison.tex").is_file()
+    capsys.readouterr()
+    assert main(["compare", "toy", "--by", "model.backbon.name"]) == 2
+    assert 'Did you mean "model.backbone.name"?' in capsys.readouterr().err
     assert main(["compare", "toy", "--published"]) == 2
     assert "no published numbers for transition/v1" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import socket
 
 import pytest
@@ -10,6 +11,7 @@ from systems import system_corpus, toy_recipe
 
 from wmzoo import grid, report, tracking, training
 from wmzoo.errors import WmzooError
+from wmzoo.files import read_json
 from wmzoo.recipe import Source, check
 
 
@@ -82,6 +84,24 @@ def test_comparison_by_the_command(trained, capsys, workdir):
     assert all(p.stat().st_size > 0 for p in paths) and (
         workdir / "comparisons" / "toy" / "transition-v1" / "comparison.png"
     ) in [p.resolve() for p in paths]
+
+
+def test_a_repeated_run_that_gave_other_numbers_is_told_of_and_other_versions_are_left_out(trained, capsys):
+    recipes, folders = trained
+    store = tracking.client("sqlite:///mlflow.db")
+    first = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")[0][0]
+    again = tracking.start(recipes[0], read_json(folders[0] / "manifest.json"), {})
+    changed = copy.deepcopy(first.result)
+    changed["modes"][""]["toy/a"]["nmae"] *= 1.5
+    tracking.log_evaluation("sqlite:///mlflow.db", again, "transition/v1", {}, changed)
+    for name, value in first.cost.items():
+        store.log_metric(again, f"cost/{name}", value)
+    other = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")[0][2].run_id
+    store.set_tag(other, "protocol.transition", "transition/v0")
+    report.print_comparison("toy", "sqlite:///mlflow.db", "transition/v1")
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"NOT REPRODUCED: {first.name} s0, same recipe, seed and data:" in said and "nmae most" in said
+    assert "Left out, as evaluated by transition/v0: 1 runs; --mixed takes them in." in said
 
 
 def test_grid_cells_are_told_apart(workdir):

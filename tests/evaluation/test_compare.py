@@ -214,3 +214,9 @@ def test_a_folder_that_cannot_be_made_is_refused(runs, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WmzooError, match="can't be written"):
         written(runs, tmp_path / "file" / "inside")
+
+
+def test_a_baseline_of_two_modes_is_the_one_that_is_ranked(runs):
+    found = made(runs, baseline="decoding").full[-1]
+    assert found.title == "vs decoding (free-running): paired differences"
+    assert made(runs, baseline="ridge").full[-1].title == "vs floor: ridge: paired differences"
