@@ -130,7 +130,8 @@ class Attention(nn.Module):
 
     def write(self, x: Tensor, put: Put) -> None:
         """Keep the keys and values of new places ``[N, L, D]``, and do nothing else."""
-        put(*self._heads(x, self.key, self.value), None)
+        k, v = self._heads(x, self.key, self.value)
+        put(k, v, None)
 
     def _heads(self, x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
         """What some dense layers make of ``[N, L, D]``, ``[N, L, H, d]`` each: one product is faster than several."""

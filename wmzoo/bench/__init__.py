@@ -59,7 +59,7 @@ def _log(part: str, settings: dict[str, Any], rows: Sequence[Row], uri: str) -> 
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
     about = {"device": device, "threads": torch.get_num_threads(), "torch": torch.__version__, **settings}
-    metrics = {}
+    metrics: dict[str, float] = {}
     for row in rows:
         name = re.sub(r"[^a-z0-9_.]+", "_", row.what.lower()).strip("_")
         found = {"ours": row.ours, "of_floor": row.of_floor, "of_reference": row.of_reference}

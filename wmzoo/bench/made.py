@@ -31,8 +31,8 @@ def _sets(count: int) -> Iterator[TrajectorySet]:
     for number in range(count):
         rng = np.random.default_rng(number)
         rows = rng.standard_normal((SET_EPISODES, EPISODE_ROWS, COLUMNS), np.float32)
-        rows = (rows + np.roll(rows, 1, 1) + np.roll(rows, 2, 1)) / 3
-        yield make_set("made", f"set{number}", names, STATES, 0.05, list(rows), records, {"made": "random numbers"})
+        smooth = (rows + np.roll(rows, 1, 1) + np.roll(rows, 2, 1)) / 3
+        yield make_set("made", f"set{number}", names, STATES, 0.05, list(smooth), records, {"made": "random numbers"})
 
 
 def made_variates() -> Variates:

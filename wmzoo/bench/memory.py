@@ -72,9 +72,17 @@ def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
 
 def _row(name: str, held: dict[str, Held]) -> Row:
     found, plain = held[name], held.get(name.partition(", train.")[0])
-    other = {"reference": plain.peak, "way": "training without the setting"} if plain and ", train." in name else {}
+    beside = plain if ", train." in name else None
     return Row(
-        what=name, unit=MB, ours=found.peak, least=found.peak, most=found.peak, floor=found.must, why=found.why, **other
+        what=name,
+        unit=MB,
+        ours=found.peak,
+        least=found.peak,
+        most=found.peak,
+        floor=found.must,
+        why=found.why,
+        reference=None if beside is None else beside.peak,
+        way="" if beside is None else "training without the setting",
     )
 
 
