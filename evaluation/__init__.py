@@ -73,11 +73,12 @@ def _module(short_name: str) -> ModuleType:
 @functools.cache
 def _cards() -> dict[str, tuple[str, str]]:
     """The versioned name and the summary of each protocol, by the stem of its file."""
-    read = {path.stem: _card(path) for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
+    read = {path.stem: _card(path, path.stat().st_mtime_ns) for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
     return {stem: card for stem, card in read.items() if card is not None}
 
 
-def _card(path: Path) -> tuple[str, str] | None:
+@functools.lru_cache(maxsize=256)
+def _card(path: Path, changed: int) -> tuple[str, str] | None:
     """``PROTOCOL`` and the docstring's first line of a file; None if it is no protocol."""
     try:
         tree = ast.parse(path.read_text())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wmzoo.errors import WmzooError
-from wmzoo.evaluation import against, tables
+from wmzoo.evaluation import against, aggregate, tables
 from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.cells import IN, OUT
 from wmzoo.evaluation.comparison import Comparison, Picture
@@ -49,9 +49,12 @@ def _compare(
     records: Sequence[RunRecord],
     mixed: Sequence[str],
 ) -> Comparison:
+    shares = [aggregate.grid(records, entries, full) for full in (False, True)]
+    several = len({entry.manifest for entry in entries}) > 1 and shares[0] is not None
     return Comparison(
-        short=grids(entries, horizons[-1], full=False),
-        full=grids(entries, horizons[-1], full=True),
+        # Of many training sets, a terminal shows the aggregate alone.
+        short=[*([] if several else grids(entries, horizons[-1], full=False)), *filter(None, shares[:1])],
+        full=[*grids(entries, horizons[-1], full=True), *filter(None, shares[1:])],
         caption=[
             heading(records, [len(set(entry.seeds)) for entry in entries if entry.seeds]),
             *LEGEND,

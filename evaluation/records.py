@@ -77,7 +77,7 @@ def _differing(what: str, values: Sequence[str]) -> list[str]:
 def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """What must not differ; of results that have a board for each environment, the data of each environment."""
     found = {"settings of the protocol": [_settings(record) for record in records]}
-    boards = [record.result.get("boards", [""]) for record in records]
+    boards = [record.result.get("boards") or [_trained_on(record, records)] for record in records]
     for environment in dict.fromkeys(name for names in boards for name in names):
         of = f" of {environment}" if environment else ""
         found[f"data{of} (manifest hashes)"] = [
@@ -86,6 +86,19 @@ def _conditions(records: Sequence[RunRecord]) -> dict[str, list[str]]:
             if environment in names
         ]
     return found
+
+
+def _trained_on(record: RunRecord, records: Sequence[RunRecord]) -> str:
+    """The sets that a run trained on, if every model was trained on the same several collections of sets; else empty.
+
+    So a grid may vary the training set: each model then has a result on every one of them.
+    """
+    found: dict[str, set[str]] = {}
+    for other in records:
+        name = other.tags.get("variant", other.name)
+        found.setdefault(name, set()).add(", ".join(other.result.get("trained_on", [])))
+    alike = len({frozenset(sets) for sets in found.values()}) == 1
+    return ", ".join(record.result.get("trained_on", [])) if alike else ""
 
 
 def _settings(record: RunRecord) -> str:

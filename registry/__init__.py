@@ -16,11 +16,12 @@ if __name__ != "wmzoo.registry":
     raise ImportError("import wmzoo.registry, not registry")
 
 import ast
+import functools
 import importlib
 import importlib.util
 import sys
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,10 +61,16 @@ class Part:
 def folders() -> list[Path]:
     """The registries, in the order in which they are searched."""
     found = [Path(__file__).parent, Path.cwd() / "registry"]
-    for point in entry_points(group=ENTRY_POINTS):
+    for point in _points():
         spec = importlib.util.find_spec(point.value)
         found += [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
     return list(dict.fromkeys(path.resolve() for path in found if path.is_dir()))
+
+
+@functools.lru_cache(maxsize=1)
+def _points() -> tuple[EntryPoint, ...]:
+    """What installed packages add; all their metadata is read for it, and recipes ask often."""
+    return tuple(entry_points(group=ENTRY_POINTS))
 
 
 def paths(kind: str) -> dict[str, Path]:

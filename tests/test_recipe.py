@@ -66,6 +66,7 @@ def test_every_shipped_recipe_is_sound():
     assert len(on_disk) == len(set(known.values()) & set(on_disk)) >= 25
     assert {path.parent.relative_to(root).as_posix() for path in on_disk} >= {".", "data", "scaling"}
     assert recipe.locate("backbones", known) == known["grids/backbones"]
+    assert {"pretrain/unitraj-mini", "pretrain-unitraj", "grids/transfer-mini"} <= set(known)
     for name, path in known.items():
         text = path.read_text()
         assert text.startswith("# ") and "# Run" in text, name

@@ -75,6 +75,7 @@ class Backbone(nn.Module):
         cached: it can read a window row by row (it has ``memory`` and ``advance``).
         looks_back: most rows that a prediction depends on, the last ones; None if it depends on all.
         batched: the module holds all members itself and puts ``E`` first; otherwise copies are made of it.
+        packs: what it computes grows with the columns of a window, so that padding them is wasted work.
         multiple: windows are padded to a multiple of so many columns.
         columns: most columns that it takes.
         predicted: most columns that it predicts.
@@ -84,6 +85,7 @@ class Backbone(nn.Module):
     cached = False
     looks_back: int | None = None
     batched = False
+    packs = False
     multiple = 1
     columns: int
     predicted: int

@@ -49,8 +49,18 @@ def _labels(path: str, values: Sequence[Any]) -> list[str]:
     """What each value of an axis is called."""
     if path in PARTS:
         return [_part(value, values) for value in values]
+    if path == "init_from":
+        return ["scratch" if value is None else _start(str(value)) for value in values]
     plain = all(isinstance(value, dict) or _words(value) for value in values)
     return [short(value) if plain else f"{path.rpartition('.')[2]}={short(value)}" for value in values]
+
+
+def _start(text: str) -> str:
+    """A run or recipe to start from by its name, and the settings that change it."""
+    name, *settings = text.split()
+    pairs = [setting.partition("=") for setting in settings]
+    own = [f"{path.rpartition('.')[2]}={value}" for path, _, value in pairs]
+    return "-".join([name.rstrip("/").rpartition("/")[2], *own]).translate(str.maketrans("", "", "[]'"))
 
 
 def _part(value: Any, values: Sequence[Any]) -> str:

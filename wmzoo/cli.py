@@ -292,7 +292,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from wmzoo import grid, recipe, training
+    from wmzoo import grid, pretraining, recipe, training
 
     sources = grid.cells(options.recipe, options.settings)
     if len(sources) > 1:
@@ -301,7 +301,9 @@ def _train(options: argparse.Namespace) -> None:
             f"{options.recipe}: its grid makes {len(sources)} recipes; choose one by settings, such as seed=0 and "
             f"name=one of: {names}."
         )
-    folder = training.train(recipe.check(sources[0]), resume=options.resume, quiet=options.quiet)
+    checked = recipe.check(sources[0])
+    pretraining.require(sources[0])
+    folder = training.train(checked, resume=options.resume, quiet=options.quiet)
     print(f"{folder}\nNext: wmzoo evaluate {folder} transition/v1")
 
 

@@ -69,6 +69,7 @@ class WorldModel(nn.Module):
     Attributes:
         context: most rows of history that a prediction uses, ``C``; longer windows are cut to their last ones.
         autoregressive: the variates of the next row are decoded one after another.
+        packs: in training, windows of different widths are computed apart and not padded to the widest.
         official: the released code's behaviour, in rollouts as elsewhere (``compat`` of the recipe).
         refresh: of official rollouts, steps between readings of the last rows afresh.
 
@@ -96,6 +97,7 @@ class WorldModel(nn.Module):
         self.register_buffer("elites", torch.arange(parts.backbone.config.elites))
         self.context = min(recipe.data.window - 1, self.backbone.first.looks_back or recipe.data.window)
         self.autoregressive = self.backbone.first.autoregressive
+        self.packs = self.backbone.first.packs
         self.kernel = recipe.train.attention
         self.official = recipe.compat == compat.OFFICIAL
         self.lookback = (self.context + 1) // 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from wmzoo import checkpoint, compat, evaluation, tracking
+from wmzoo import checkpoint, compat, evaluation, pretraining, tracking
 from wmzoo.cost import Cost, step_cost
 from wmzoo.data.store import open_corpus
 from wmzoo.errors import WmzooError
@@ -33,7 +33,7 @@ def print_check(source: Source) -> Cost:
         WmzooError: with every mistake found.
     """
     recipe = check(source)
-    if recipe.init_from:
+    if recipe.init_from and pretraining.named(source.values) is None:
         checkpoint.find(recipe.init_from)
     data = prepare(recipe)
     cost = step_cost(recipe, data.variates)

@@ -356,11 +356,17 @@ def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> Ru
         name=tags["model"],
         seed=int(tags["seed"]),
         experiment=experiment,
-        tags={**tags, "protocol": protocol},
+        tags={**tags, **_origin(run.data.params), "protocol": protocol},
         cost=cost,
         result=json.loads(Path(path).read_text()),
         settings=dict(run.data.params),
     )
+
+
+def _origin(params: Mapping[str, str]) -> dict[str, str]:
+    """The backbone of a run, and what its training started from, if not from random weights."""
+    found = {"backbone": params.get("model.backbone.name", ""), "init_from": params.get("init_from", "")}
+    return {name: value for name, value in found.items() if value not in ("", "None")}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -208,7 +208,8 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        self.tokens += window.values.numel() * self.world
+        real = window.variate_mask.numel() if window.dense else int(window.variate_mask.sum())
+        self.tokens += real * window.values.shape[1] * self.world
         return _Point(self.step, rate, terms, *(torch.cat(x) for x in zip(*(own for _, own in found), strict=True)))
 
     def _backward(self, part: Window, rows: int, last: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

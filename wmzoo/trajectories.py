@@ -257,6 +257,29 @@ def pad_columns(window: Window, multiple: int) -> Window:
     return dataclasses.replace(window, values=values, columns=Columns(width=old.width, **new), dense=False)
 
 
+def by_width(window: Window) -> list[tuple[Tensor, Window]]:
+    """The windows of a batch in groups of one width each, without the padding of their columns.
+
+    Returns:
+        For each group the places ``[b]`` of its windows in the batch, and the windows ``[b, T, M]`` with an ``M`` of
+        their own; ``dense`` where the group has no padded rows either.
+    """
+    columns = window.columns
+    # One look at the device for all.
+    told = torch.stack([columns.mask.sum(1), columns.predicted.sum(1), window.valid.all(1).long()]).T.tolist()
+    places: dict[int, list[int]] = {}
+    for place, (width, _, _) in enumerate(told):
+        places.setdefault(width, []).append(place)
+    found = []
+    for width, own in sorted(places.items()):
+        chosen = torch.tensor(own, device=window.values.device)
+        part = window.index(chosen)
+        kept = dataclasses.replace(part.columns.take(slice(width)), width=max(told[i][1] for i in own))
+        full = all(told[i][2] for i in own)
+        found.append((chosen, dataclasses.replace(part, values=part.values[..., :width], columns=kept, dense=full)))
+    return found
+
+
 def window_of(
     values: Tensor | np.ndarray, variates: Variates | Sequence[Variates], valid: Tensor | None = None
 ) -> Window:

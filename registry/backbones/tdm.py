@@ -75,6 +75,7 @@ class TDM(Backbone):
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
         self.config, self.multiple = config, config.pad_to
+        self.packs = not config.padded_variates  # what is read as tokens is no waste
         self.columns = self.predicted = config.max_variates
         self.embed = TokenEmbedding(config, features, variates=config.variate_embedding)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])

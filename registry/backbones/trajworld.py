@@ -40,7 +40,7 @@ class TrajWorld(Backbone):
         outputs: head parameters of each variate, ``P``.
     """
 
-    cached = True
+    cached = packs = True
 
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()

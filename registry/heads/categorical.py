@@ -52,7 +52,7 @@ class Categorical(nn.Module):
             target: ``[B, T, J]`` values; those outside of the range are clipped to it.
             columns: of the predicted variates, ``[B, J]``.
         """
-        log_probs = raw.float().log_softmax(-1)
+        log_probs = raw.to(torch.promote_types(raw.dtype, torch.float32)).log_softmax(-1)
         if self.config.target == "one_hot":
             unit = unit_values(target, columns, self.margin, self.config.epsilon)
             index = bin_index(unit, self.config.bins).expand(raw.shape[:-1])

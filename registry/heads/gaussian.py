@@ -76,7 +76,7 @@ class Gaussian(nn.Module):
 
     def penalty(self, columns: Columns) -> Tensor:
         """Pulls the log-variance bounds of the predicted columns ``[B, J]`` together."""
-        slots, predicted = self._slots(columns.role).flatten(), columns.predicted.flatten().float()
+        slots, predicted = self._slots(columns.role).flatten(), columns.predicted.flatten().to(self.highest.dtype)
         used = torch.zeros_like(self.highest).scatter_reduce(0, slots, predicted, "amax")
         return self.config.bound_weight * ((self.highest - self.lowest) * used).sum()
 
@@ -87,7 +87,7 @@ class Gaussian(nn.Module):
         return GaussianPrediction(origin + mean * unit, torch.exp(log_variance / 2) * unit)
 
     def _split(self, raw: Tensor, role: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        mean, log_variance = raw.float().unbind(-1)
+        mean, log_variance = raw.to(self.highest.dtype).unbind(-1)
         slots = self._slots(role, first)
         highest, lowest = self.highest[slots], self.lowest[slots]
         log_variance = highest - nn.functional.softplus(highest - log_variance)

@@ -19,7 +19,7 @@ from wmzoo.data.splits import merge_variates
 from wmzoo.data.windows import gather
 from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
-from wmzoo.trajectories import Variates, Window, columns_of
+from wmzoo.trajectories import Variates, Window, by_width, columns_of
 
 KINDS = ("tokenizers", "backbones", "heads", "objectives")
 TOKENIZERS, BACKBONES, HEADS, OBJECTIVES = (sorted(registry.paths(kind)) for kind in KINDS)
@@ -192,6 +192,41 @@ def test_loss_and_gradient_of_a_mixed_batch_are_those_of_its_parts_by_their_rows
     soiled = dataclasses.replace(both, values=torch.where(real, both.values, 3.7))
     assert torch.equal(loss_and_gradient(model, soiled)[0], total)
     torch.testing.assert_close(loss_and_gradient(model, soiled)[1], slopes)
+
+
+EXACT = {torch.float64: (1e-12, 1e-13), torch.float32: (2e-4, 1e-6)}  # relative and absolute
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+@pytest.mark.parametrize(("backbone", "head"), PAIRS)
+def test_a_mixed_batch_is_the_same_packed_padded_and_window_by_window(backbone, head, dtype):
+    """The loss, its terms, every window's share and all gradients; where a backbone packs, nothing padded is left."""
+    made = [toy_data(), toy_data(environment="wide", states=5, actions=3), toy_data(environment="thin", states=1)]
+    sets, named = [item for item, _ in made], {item.environment: variates for item, variates in made}
+    settings = {"head": {"name": head, "bound_weight": 0.0}} if head == "gaussian" else {}
+    model = toy_model("gauss_hist", backbone, head, named["toy"], model=settings).to(dtype).train()
+    source, ends = np.array([1, 0, 1, 2, 0, 2]), np.array([1, 3, 120, 43, 9, 200])
+    both = in_precision(gather(sets, source, ends, 6, named), dtype)
+    widths = [part.values.shape[2] for _, part in by_width(both)]
+    assert widths == [4, 6, 9] and all(part.columns.mask.all() for _, part in by_width(both))
+    rows = int(model.objective.weights(model, both).sum())
+    assert model.packs == (backbone != "mlp_ensemble")
+    model.packs = True
+    packed, slopes = model.loss(both), loss_and_gradient(model, both)[1]
+    model.packs = False
+    padded, other = model.loss(both), loss_and_gradient(model, both)[1]
+    near = dict(zip(("rtol", "atol"), EXACT[dtype], strict=True))
+    torch.testing.assert_close(slopes, other, **near)
+    for name in ("total", "windows", "members", "terms"):
+        torch.testing.assert_close(getattr(packed, name), getattr(padded, name), **near)
+    ones = [gather(sets, source[i : i + 1], ends[i : i + 1], 6, named) for i in range(len(source))]
+    single = [model.loss(in_precision(one, dtype), rows).total for one in ones]
+    torch.testing.assert_close(sum(single), packed.total, **near)
+
+
+def in_precision(window, dtype):
+    """The same window in another type of numbers."""
+    return window._map(lambda x: x.to(dtype) if x.is_floating_point() else x)
 
 
 def loss_and_gradient(model, window):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from systems import system_set, toy_recipe
 
-from wmzoo import grid
+from wmzoo import grid, pretraining
 from wmzoo.data.store import write_corpus
 from wmzoo.data.windows import Batches, batches
 from wmzoo.errors import WmzooError
@@ -98,7 +98,7 @@ def test_what_is_left_out_need_not_be_named_and_may_be(workdir):
 
 PRESETS = {
     "pretrain": ("jat", "gym", "dmc", "modular"),
-    "pretrain-subsets": ("jat", "gym", "dmc", "modular"),
+    "pretrain/unitraj-mini": ("jat", "gym", "dmc", "modular"),
     "pretrain-unitraj": ("exorl", "rl_unplugged", "modular-rl", "db1", "jat", "tdmpc2"),
 }
 
@@ -112,15 +112,25 @@ def test_the_presets_of_pretraining_train(workdir, name):
     write_corpus(workdir / "many.h5", sets, {"made": "for a test"})
     small = ["data.corpus=many.h5", "model.backbone.blocks=1", "model.backbone.width=16", "model.backbone.heads=2"]
     few = ["train.steps=2", "train.batch_size=4", "train.validate_every=2", "train.validation_windows=16"]
-    found = [check(source) for source in grid.cells(name, [*small, *few])]
-    assert len(found) == (7 if name == "pretrain-subsets" else 1)
-    for recipe in found:
-        assert recipe.data.batch == "single_environment"
-        assert (train(recipe, quiet=True) / "best.safetensors").is_file()
-    trained = {recipe.name: {i.component for i in prepare(recipe).items} for recipe in found}
-    if name == "pretrain-subsets":
-        assert trained["components=jat"] == {"jat"} and trained["exclude=jat"] == set(PRESETS[name]) - {"jat"}
-        assert trained["fraction=0.01"] == set(PRESETS[name])
+    recipe = check(*grid.cells(name, [*small, *few]))
+    assert recipe.data.batch == ("mixed" if name == "pretrain/unitraj-mini" else "single_environment")
+    assert (train(recipe, quiet=True) / "best.safetensors").is_file()
+
+
+def test_the_subsets_of_pretraining_are_of_the_parts_that_they_name(workdir):
+    names = PRESETS["pretrain/unitraj-mini"]
+    sets = [system_set(environment=name, component=name, seed=i, states=2 + i) for i, name in enumerate(names)]
+    (workdir / "corpora").mkdir()
+    write_corpus(workdir / "corpora" / "unitraj-mini.h5", sets, {"made": "for a test"})
+    found = {str(c.values["name"]): pretraining.named(c.values) for c in grid.cells("unitraj_subsets-mini")}
+    assert len(found) == 9 and found.pop("scratch") is None
+    trained = {name: {item.component for item in prepare(recipe).items} for name, recipe in found.items()}
+    assert trained["unitraj-mini-components=jat"] == {"jat"}
+    assert trained["unitraj-mini-exclude=jat"] == set(names) - {"jat"}
+    assert trained["unitraj-mini-fraction=0.01"] == trained["unitraj-mini"] == set(names)
+    assert found["unitraj-mini-fraction=0.01"].data.fraction == 0.01
+    full = next(c for c in grid.cells("transfer-mini") if c.values["name"] == "trajworld-pretrained")
+    assert pretraining.named(full.values).hash == found["unitraj-mini"].hash, "made once for both grids"
 
 
 def test_the_weights_of_unitraj_are_those_of_the_paper(workdir):

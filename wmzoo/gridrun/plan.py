@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wmzoo import evaluation, grid
+from wmzoo import checkpoint, evaluation, grid, pretraining
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json
 from wmzoo.gridrun import state
@@ -30,12 +30,16 @@ class Cell:
         manifest: hash of its data.
         cost: of a training step.
         seconds: estimated, of its training on this machine; 0 if it is not known.
+        before: folder of the run that it starts from, if that is to be made first.
+        prepares: others start from its run; it is not evaluated itself.
     """
 
     recipe: Recipe
     manifest: str
     cost: Cost
     seconds: float
+    before: Path | None = None
+    prepares: bool = False
 
     @property
     def identity(self) -> str:
@@ -61,6 +65,8 @@ class Cell:
     def wanted(self) -> dict[str, Any]:
         """The settings of each protocol that it is evaluated by; None stands for any."""
         own = self.recipe.evaluate
+        if self.prepares:
+            return {}
         short = {name: name.partition("/")[0] for name in protocols(self.recipe)}
         return {name: _json(plain(own[key])) if key in own else None for name, key in short.items()}
 
@@ -83,6 +89,8 @@ def _json(value: Any) -> Any:
 def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet: bool = False) -> list[Cell]:
     """The cells of a grid, all of them checked against the data before anything is started.
 
+    The runs of recipes that cells start from come first.
+
     Args:
         name: or path of the recipe.
         overrides: ``key.path=value`` settings of it.
@@ -92,7 +100,10 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
     Raises:
         WmzooError: with the mistakes of all cells, or two cells are the same, or a run of a cell has other data.
     """
-    recipes = _checked(grid.cells(name, overrides))
+    sources = grid.cells(name, overrides)
+    own = _checked(sources)
+    earlier = {run_folder(found): found for source in sources if (found := pretraining.named(source.values))}
+    recipes = [*earlier.values(), *own]
     data: dict[str, RunData] = {}
     costs: dict[str, tuple[Cost, float]] = {}
     found = []
@@ -105,10 +116,25 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
             if settings not in costs:
                 costs[settings] = _cost(recipe, chosen, timed)
             cost, seconds = costs[settings]
-            found.append(Cell(recipe=recipe, manifest=chosen.manifest["sha256"], cost=cost, seconds=seconds))
+            before = _before(recipe, earlier)
+            told = {"cost": cost, "seconds": seconds, "before": before, "prepares": len(found) < len(earlier)}
+            found.append(Cell(recipe=recipe, manifest=chosen.manifest["sha256"], **told))
             report(len(found), "")
     _check_distinct(found)
     return found
+
+
+def _before(recipe: Recipe, earlier: Collection[Path]) -> Path | None:
+    """The run that a recipe starts from, if the grid makes it.
+
+    Raises:
+        WmzooError: it starts from a run that is not there.
+    """
+    if recipe.init_from and Path(recipe.init_from) in earlier:
+        return Path(recipe.init_from)
+    if recipe.init_from:
+        checkpoint.find(recipe.init_from)
+    return None
 
 
 def _checked(sources: Sequence[Source]) -> list[Recipe]:
@@ -127,12 +153,9 @@ def _checked(sources: Sequence[Source]) -> list[Recipe]:
 
 def _cost(recipe: Recipe, data: RunData, timed: bool) -> tuple[Cost, float]:
     """Of a step; and the estimated seconds of training."""
-    from wmzoo import checkpoint
     from wmzoo.cost import step_cost, step_seconds
     from wmzoo.training import choose_device
 
-    if recipe.init_from:
-        checkpoint.find(recipe.init_from)
     device = choose_device(recipe.train.device)
     cost = step_cost(recipe, data.variates)
     return cost, step_seconds(recipe, data.variates, cost, device) * recipe.train.steps if timed else 0.0

@@ -60,16 +60,17 @@ def run(
             return []
         if not quiet:
             view.print_total(cells, where.slots)
-        parent = tracking.grid_run(cells[0].recipe, str(read(name).values.get("name", name)))
+        first = cells[-1].recipe  # the runs that others start from may belong to another experiment
+        parent = tracking.grid_run(first, str(read(name).values.get("name", name)))
         status = "KILLED"
         try:
             tracks = _run(cells, where, parent, quiet, again=shlex.join(["wmzoo", "grid", name, *overrides]))
             failed = [track for track in tracks if track.status == FAILED]
-            done = [track.cell for track in tracks if track.status == DONE]
+            done = [track.cell for track in tracks if track.status == DONE and not track.cell.prepares]
             paths = _compare(done, parent) if compare else []
             status = "FAILED" if failed else "FINISHED"
         finally:
-            tracking.end(cells[0].recipe, parent, status)
+            tracking.end(first, parent, status)
     _tell_failed(failed, len(cells))
     return paths
 

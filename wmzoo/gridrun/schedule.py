@@ -106,7 +106,7 @@ class Schedule:
 
     def _settle(self, track: Track, room: bool) -> None:
         folder = track.cell.folder
-        if track.status == WAITING and not room:
+        if track.status == WAITING and (not room or self._awaited(track)):
             return
         if state.claimed(folder):
             track.began = track.began or time.time()
@@ -119,6 +119,16 @@ class Schedule:
             write_json(folder / state.JOB, job(track.cell, self.parent, self.engine.threads))
             track.began, track.handle = time.time(), self.engine.start(folder)
             self._set(track, RUNNING)
+
+    def _awaited(self, track: Track) -> bool:
+        """Whether a cell can't begin yet, or never can, for want of the run that it starts from."""
+        before = track.cell.before
+        if before is None or state.trained(before):
+            return False
+        for other in self.tracks:
+            if other.cell.folder == before and other.status == FAILED:
+                self._set_failed(track, f"{before}, which it starts from, failed", 1)
+        return True
 
     def _stop(self) -> None:
         """End what still runs: gently, so that MLflow knows, and then not."""
