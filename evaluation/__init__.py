@@ -58,10 +58,22 @@ def find(protocol: str) -> ModuleType:
     Raises:
         WmzooError: there is no such protocol.
     """
+    return _module(short_name(protocol))
+
+
+def short_name(protocol: str) -> str:
+    """The name of a protocol as a recipe's ``evaluate`` section uses it, such as ``transition``.
+
+    Args:
+        protocol: its versioned name.
+
+    Raises:
+        WmzooError: there is no such protocol.
+    """
     files = {name: short for short, (name, _) in _cards().items()}
     if protocol not in files:
         raise WmzooError(f'unknown protocol "{protocol}". {nearest(protocol, files)}')
-    return _module(files[protocol])
+    return files[protocol]
 
 
 def _module(short_name: str) -> ModuleType:

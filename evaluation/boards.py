@@ -113,7 +113,8 @@ def short(value: float | None, low: float | None, high: float | None) -> str:
         return "-"
     if low is None or high is None:
         return number(value)
-    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    size = max(abs(value), (high - low) / 2)
+    decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if size >= 0.1 or not size else 3
     return f"{value:.{decimals}f} ±{(high - low) / 2:.{decimals}f}"
 
 

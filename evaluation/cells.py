@@ -61,6 +61,22 @@ def choose(
     return [_cell(item, manifest, variates[item.environment], known, accept_seen) for item in items]
 
 
+def unseen(corpus: Corpus, manifest: Mapping[str, Any], variates: Mapping[str, Variates]) -> list[Cell]:
+    """The test sets of environments that a run did not train on, with all their episodes.
+
+    Args:
+        corpus: of the test sets.
+        manifest: of the run.
+        variates: what to take for their statistics, by environment; other environments are left out.
+
+    Raises:
+        WmzooError: the columns differ, or the run has seen an episode under another name.
+    """
+    known = {mark for about in manifest["sets"].values() for mark in about["fingerprints"]}
+    items = [item for item in corpus.sets.values() if item.environment in variates]
+    return [_cell(item, manifest, variates[item.environment], known, accept_seen=False) for item in items]
+
+
 def _check_trained(corpus: Corpus, key: str, about: Mapping[str, Any]) -> None:
     """The manifest's episode indices mean something only in the set that it was written for."""
     if key not in corpus.sets:

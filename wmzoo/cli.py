@@ -115,11 +115,14 @@ def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     evaluate.add_argument("run", help="a run's folder, or experiment/run")
     evaluate.add_argument("protocol", help="such as transition/v1")
     _settings(evaluate, "settings of the protocol")
-    evaluate.add_argument("--corpus", help="where the corpus lies, if it has moved; of an imported model, which one")
-    evaluate.add_argument(
-        "--sets", action="append", default=[], help="of an imported model: sets that give ranges, such as hopper/medium"
-    )
+    _where(evaluate)
     _quiet(evaluate)
+
+    explain = _add(commands, "explain", _explain, "attention over variates, the head's bins and errors, as pictures")
+    explain.add_argument("run", help="a run's folder, or experiment/run")
+    _settings(explain, "settings, such as environment=hopper")
+    _where(explain)
+    _quiet(explain)
 
     compare = _add(commands, "compare", _compare, "one table of an experiment's runs; also .csv, .md, .tex and .png")
     compare.add_argument("experiment")
@@ -138,6 +141,13 @@ def _result_commands(commands: argparse._SubParsersAction[argparse.ArgumentParse
     ui = _add(commands, "ui", _ui, "the MLflow pages, on 127.0.0.1 only")
     ui.add_argument("--port", type=int, default=5000)
     ui.add_argument("--uri", default="sqlite:///mlflow.db", help="MLflow tracking URI")
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--corpus", help="where the corpus lies, if it has moved; of an imported model, which one")
+    parser.add_argument(
+        "--sets", action="append", default=[], help="of an imported model: sets that give ranges, such as hopper/medium"
+    )
 
 
 def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -313,6 +323,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     report.print_evaluation(
         options.run, options.protocol, options.settings, options.corpus, options.sets, options.quiet
     )
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from wmzoo import report
+
+    report.print_explanation(options.run, options.settings, options.corpus, options.sets, options.quiet)
 
 
 def _import(options: argparse.Namespace) -> None:

@@ -114,7 +114,7 @@ def print_evaluation(
     model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
     config = _protocol_settings(like or model.recipe, protocol, module.Config, overrides)
-    manifest = _test_data(run, model, manifest, corpus, sets)
+    manifest = test_data(run, model, manifest, corpus, sets)
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{protocol.replace('/', '-')}.json"
@@ -140,7 +140,7 @@ def _draw(module: ModuleType, result: dict[str, Any], path: Path) -> list[Path]:
     return list(pictures)
 
 
-def _test_data(
+def test_data(
     run: str, model: WorldModel, manifest: dict[str, Any], corpus: str | None, sets: Sequence[str]
 ) -> dict[str, Any]:
     """The manifest to evaluate by: the run's own, or, of an imported model, one of the data that it is shown."""
@@ -155,9 +155,25 @@ def _test_data(
 
 def _protocol_settings(recipe: Recipe, protocol: str, config: type, overrides: Sequence[str]) -> Any:
     """The recipe's settings of a protocol, with overrides."""
-    own = recipe.evaluate.get(protocol.partition("/")[0])
+    own = recipe.evaluate.get(evaluation.short_name(protocol))
     values = plain(own) if own else {}
     return settings_of(config, overrides, values)
+
+
+def print_explanation(
+    run: str,
+    overrides: Sequence[str] = (),
+    corpus: str | None = None,
+    sets: Sequence[str] = (),
+    quiet: bool = False,
+) -> list[Path]:
+    """Explain a run, see :func:`wmzoo.explain.explain`, and print the numbers and the files."""
+    from wmzoo import explain
+
+    paths = explain.explain(run, overrides, corpus, sets, quiet)
+    told = explain.describe(read_json(paths[-1]))
+    console().print("\n".join([*told, *map(str, paths)]), highlight=False, markup=False, soft_wrap=True)
+    return paths
 
 
 def print_comparison(

@@ -253,7 +253,12 @@ def log_evaluation(
         store.log_artifact(run_id, str(path), "evaluation")
     if pictures:
         views.describe(store, run_id, "evaluation", pictures)
-    store.set_tag(run_id, f"protocol.{prefix.partition('-')[0]}", protocol)
+    store.set_tag(run_id, _tag(protocol), protocol)
+
+
+def _tag(protocol: str) -> str:
+    """What says by which version of a protocol a run was evaluated."""
+    return f"protocol.{protocol.rpartition('/')[0].replace('/', '-')}"
 
 
 def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:
@@ -277,6 +282,13 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
     compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
     if compared:
         views.save(store, compared[0].info.experiment_id, compared, protocol)
+
+
+def log_files(uri: str, run_id: str, paths: Iterable[Path], folder: str) -> None:
+    """Put files into a folder of a run's artifacts."""
+    store = client(uri)
+    for path in paths:
+        store.log_artifact(run_id, str(path), folder)
 
 
 def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
@@ -330,7 +342,7 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
     newest: dict[tuple[str, str], RunRecord] = {}
     left: Counter[str] = Counter()
     for run in store.search_runs([known[experiment]], max_results=5000, order_by=["attributes.start_time ASC"]):
-        mine = run.data.tags.get(f"protocol.{protocol.partition('/')[0]}", "")
+        mine = run.data.tags.get(_tag(protocol), "")
         if mine and mine != protocol and not versions:
             left[mine] += 1
         elif mine:

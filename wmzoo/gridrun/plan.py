@@ -67,7 +67,7 @@ class Cell:
         own = self.recipe.evaluate
         if self.prepares:
             return {}
-        short = {name: name.partition("/")[0] for name in protocols(self.recipe)}
+        short = {name: evaluation.short_name(name) for name in protocols(self.recipe)}
         return {name: _json(plain(own[key])) if key in own else None for name, key in short.items()}
 
     @property
@@ -79,7 +79,7 @@ class Cell:
 def protocols(recipe: Recipe) -> list[str]:
     """The versioned names of the protocols that a recipe is evaluated by: ``transition/v1`` if it names none."""
     wanted = list(recipe.evaluate) or ["transition"]
-    return [full for full in evaluation.protocols() if full.partition("/")[0] in wanted]
+    return [full for full in evaluation.protocols() if evaluation.short_name(full) in wanted]
 
 
 def _json(value: Any) -> Any:

@@ -1,0 +1,33 @@
+"""Zero-shot: walkers of masses, inertias, dampings and frictions never trained on, from growing histories.
+
+Version 1. Trained on 45 sets of scaled parameters, tested on five others (Yin et al. 2025, section 5.1, appendix B.2
+and figure 4a). What is measured, and how: :mod:`wmzoo.evaluation.zero_shot`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wmzoo.data.store import Corpus
+from wmzoo.evaluation import zero_shot
+from wmzoo.evaluation.boards import describe, summary
+from wmzoo.evaluation.zero_shot import Config, Family, compare
+from wmzoo.model import WorldModel
+
+__all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
+
+PROTOCOL = "zero_shot/walker2d-params/v1"
+
+
+def evaluate(
+    model: WorldModel, corpus: Corpus, manifest: Mapping[str, Any], config: Config, progress: bool = True
+) -> dict[str, Any]:
+    """Score a model on held-out parameters, see :func:`wmzoo.evaluation.zero_shot.evaluate`."""
+    family = Family(
+        protocol=PROTOCOL,
+        component="walker2d-params",
+        parameter="set of parameters (number)",
+        value=lambda name: float(name[-2:]),
+    )
+    return zero_shot.evaluate(family, model, corpus, manifest, config, progress)
