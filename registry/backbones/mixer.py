@@ -40,6 +40,8 @@ PRESETS = {
 class Mixer(Backbone):
     """Takes tokens [B, T, M, K], gives the head's parameters of every next row, [B, T, M, P]."""
 
+    packs = True
+
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
         self.columns = self.predicted = config.max_variates

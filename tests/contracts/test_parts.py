@@ -210,7 +210,6 @@ def test_a_mixed_batch_is_the_same_packed_padded_and_window_by_window(backbone, 
     widths = [part.values.shape[2] for _, part in by_width(both)]
     assert widths == [4, 6, 9] and all(part.columns.mask.all() for _, part in by_width(both))
     rows = int(model.objective.weights(model, both).sum())
-    assert model.packs == (backbone != "mlp_ensemble")
     model.packs = True
     packed, slopes = model.loss(both), loss_and_gradient(model, both)[1]
     model.packs = False
