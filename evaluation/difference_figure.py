@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from wmzoo.evaluation.against import Against, Column
-from wmzoo.evaluation.figures import COLOURS, GREYS, light_grid, save
+from wmzoo.evaluation.style import COLOURS, GREYS, light_grid, save
 
 WIDTH = 34
 """Letters of a panel's label that fit into a line."""

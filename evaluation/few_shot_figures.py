@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from wmzoo.evaluation.board_rows import Board, Row
 from wmzoo.evaluation.boards import FLOOR, MODEL
-from wmzoo.evaluation.figures import COLOURS, GREYS, MARKERS, light_grid, save
+from wmzoo.evaluation.style import COLOURS, GREYS, MARKERS, light_grid, save
 
 UNIT = "mean absolute error (deviations over all episodes)"
 METRICS = {"nmae": "unseen episodes of the level trained on", "ood": "other levels"}

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from wmzoo.evaluation.board_rows import Board, Row
 from wmzoo.evaluation.boards import FLOOR, MODEL
 from wmzoo.evaluation.bootstrap import Estimate
-from wmzoo.evaluation.figures import COLOURS, GREYS, MARKERS, UNIT, light_grid, save
+from wmzoo.evaluation.style import COLOURS, ERROR, GREYS, MARKERS, light_grid, save
 
 FUTURES = {"right": COLOURS[0], "left": COLOURS[1]}
 
@@ -53,7 +53,7 @@ def _by_length(axes: Axes, board: Board, lengths: Sequence[int]) -> None:
         spans = np.array([_span(one) for one in found]).T
         axes.errorbar(range(len(lengths)), heights, spans, label=row.title, capsize=2, **style)
     axes.set_xticks(range(len(lengths)), [str(n) for n in lengths])
-    axes.set(xlabel="rows of history given", ylabel=UNIT, title=f"parameters {board.environment}")
+    axes.set(xlabel="rows of history given", ylabel=ERROR, title=f"parameters {board.environment}")
 
 
 def _by_parameter(axes: Axes, boards: Sequence[Board], lengths: Sequence[int], parameter: str) -> None:
@@ -69,7 +69,7 @@ def _by_parameter(axes: Axes, boards: Sequence[Board], lengths: Sequence[int], p
                 axes.plot(*zip(*at, strict=True), **{**style, "linestyle": "none", "markerfacecolor": face})
     axes.axvspan(min(values), max(values), color="#F3EED9", zorder=0)
     title = f"held out shaded; open: {lengths[0]} row{'s' * (lengths[0] > 1)}, filled: {lengths[-1]}"
-    axes.set(xlabel=parameter, ylabel=UNIT, title=title)
+    axes.set(xlabel=parameter, ylabel=ERROR, title=title)
 
 
 def pushes(boards: Sequence[Board], path: Path) -> None:

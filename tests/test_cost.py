@@ -14,6 +14,7 @@ from wmzoo import registry
 from wmzoo.cost import step_cost
 from wmzoo.data.splits import merge_variates
 from wmzoo.data.windows import gather
+from wmzoo.layers import Attention
 from wmzoo.recipe import Source, check
 
 BACKBONES = sorted(registry.paths("backbones"))
@@ -62,6 +63,10 @@ def test_a_forward_pass_costs_two_operations_a_weight_and_what_mixes_rows(backbo
     for module in model.modules():
         if isinstance(module, nn.Linear) or type(module).__name__ == "BatchedLinear":
             module.register_forward_hook(shapes)
+        if isinstance(module, Attention):  # takes the weights of three layers in one product
+            module.register_forward_hook(
+                lambda m, inputs, _: dense.append(2 * 3 * inputs[0].numel() * m.query.in_features)
+            )
     with FlopCounterMode(display=False) as forward, torch.no_grad():
         model.loss(window)
     assert len(dense) > 2 and sum(dense) <= forward.get_total_flops() <= 1.3 * sum(dense)

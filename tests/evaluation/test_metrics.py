@@ -130,4 +130,3 @@ def test_episodes_count_by_their_windows_and_sets_alike():
 
 def test_one_episode_of_one_seed_has_no_interval():
     assert estimate([[(np.array([0.3]), np.array([20]))]]) == Estimate(mean=0.3)
-    assert not Estimate(mean=0.1).below(Estimate(mean=0.3, low=0.2, high=0.4))

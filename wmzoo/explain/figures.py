@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from wmzoo.evaluation.figures import COLOURS, GREYS, UNIT, light_grid, save
+from wmzoo.evaluation.style import COLOURS, ERROR, GREYS, light_grid, save
 
 
 def attention(found: Mapping[str, Any], title: str, path: Path) -> None:
@@ -75,7 +75,7 @@ def variates(found: Mapping[str, Any], title: str, path: Path) -> None:
         )
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set(xlabel=UNIT, title=f"Next row, {title}, by variate")
+    axes.set(xlabel=ERROR, title=f"Next row, {title}, by variate")
     axes.legend(frameon=False, fontsize=9)
     light_grid(axes, "x")
     save(figure, path)
