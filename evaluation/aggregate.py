@@ -50,7 +50,7 @@ def relative(entries: Sequence[Entry], of: Sequence[Entry], metric: str) -> dict
     least = {cell: value for cell, value in whole.items() if value}
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
-        title = entry.title.removesuffix(f" {entry.manifest[:6]}") if entry.kind == FLOOR else entry.title
+        title = entry.title.removesuffix(f" {entry.manifest[:6]}")
         groups.setdefault((entry.kind, title), []).append(entry)
     found = []
     for (kind, title), own in groups.items():

@@ -87,6 +87,11 @@ def test_more_variates_than_panels(corpus, tmp_path):
     assert drawn(tmp_path / "wide.png").shape[0] < 2200
 
 
+def written(records, folder, **options):
+    made = compare.make(records, compare.Options(**options))
+    return compare.write(made, "curves: transition/v1", folder)
+
+
 def test_models_trained_on_different_levels_have_a_matrix(corpus, tmp_path):
     records = [
         RunRecord(
@@ -101,11 +106,11 @@ def test_models_trained_on_different_levels_have_a_matrix(corpus, tmp_path):
         for name, bias in (("good", 0.05), ("poor", 0.4))
         for key in ("curved/a", "curved/b")
     ]
-    names = [path.name for path in compare.write(records, tmp_path, allow_mixed=True)]
+    names = [path.name for path in written(records, tmp_path, mixed=True)]
     assert "matrix.png" in names and "calibration.png" in names
     drawn(tmp_path / "matrix.png")
     assert "![errors by training and test level](matrix.png)" in (tmp_path / "comparison.md").read_text()
-    assert "matrix.png" not in [path.name for path in compare.write(records[::2], tmp_path / "one")]
+    assert "matrix.png" not in [path.name for path in written(records[::2], tmp_path / "one")]
 
 
 def test_colours_can_be_told_apart():

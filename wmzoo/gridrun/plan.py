@@ -102,11 +102,11 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
     """
     sources = grid.cells(name, overrides)
     own = _checked(sources)
-    earlier = {run_folder(found): found for source in sources if (found := pretraining.named(source.values))}
+    earlier = {run_folder(start): start for source in sources if (start := pretraining.named(source.values))}
     recipes = [*earlier.values(), *own]
     data: dict[str, RunData] = {}
     costs: dict[str, tuple[Cost, float]] = {}
-    found = []
+    found: list[Cell] = []
     with bar(f"check the cells of {name}", len(recipes), unit="cells", quiet=quiet or len(recipes) < 2) as report:
         for recipe in recipes:
             if repr(recipe.data) not in data:
@@ -116,9 +116,16 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
             if settings not in costs:
                 costs[settings] = _cost(recipe, chosen, timed)
             cost, seconds = costs[settings]
-            before = _before(recipe, earlier)
-            told = {"cost": cost, "seconds": seconds, "before": before, "prepares": len(found) < len(earlier)}
-            found.append(Cell(recipe=recipe, manifest=chosen.manifest["sha256"], **told))
+            found.append(
+                Cell(
+                    recipe=recipe,
+                    manifest=chosen.manifest["sha256"],
+                    cost=cost,
+                    seconds=seconds,
+                    before=_before(recipe, earlier),
+                    prepares=len(found) < len(earlier),
+                )
+            )
             report(len(found), "")
     _check_distinct(found)
     return found
