@@ -209,6 +209,6 @@ def print_comparison(
     compare.print_table(made, console())
     paths = compare.write(made, f"{experiment}: {protocol}", folder, named)
     own = [path for path in paths if path not in (named or {}).values()]
-    tracking.log_comparison(uri, [record.run_id for record in records], name, own)
+    tracking.log_comparison(uri, [record.run_id for record in records], protocol, own, name)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths

@@ -261,7 +261,7 @@ def _tag(protocol: str) -> str:
     return f"protocol.{protocol.rpartition('/')[0].replace('/', '-')}"
 
 
-def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path]) -> None:
+def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path], folder: str = "") -> None:
     """Put the table and the pictures of a comparison into each run that it compares, and save a view of those runs.
 
     The run of a grid, which has no results of its own, shows them on its first page.
@@ -269,16 +269,18 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
     Args:
         uri: of the tracking store.
         run_ids: the runs.
-        protocol: that they are compared by; the files of each have a folder of their own.
+        protocol: that they are compared by.
         paths: the files.
+        folder: for them, such as ``transition-v1``; named after the protocol if empty.
     """
     store, paths = client(uri), list(paths)
+    folder = f"comparison/{folder or views.key(protocol)}"
     runs = [store.get_run(run_id) for run_id in run_ids]
     for run in runs:
         for path in paths:
-            store.log_artifact(run.info.run_id, str(path), f"comparison/{views.key(protocol)}")
+            store.log_artifact(run.info.run_id, str(path), folder)
         if run.data.tags.get(KIND) == "grid":
-            views.describe(store, run.info.run_id, f"comparison/{views.key(protocol)}", paths)
+            views.describe(store, run.info.run_id, folder, paths)
     compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
     if compared:
         views.save(store, compared[0].info.experiment_id, compared, protocol)
