@@ -76,6 +76,15 @@ def short_name(protocol: str) -> str:
     return files[protocol]
 
 
+def file_name(protocol: str) -> str:
+    """What a protocol is called in names of files, metrics and views: ``transition-v1``.
+
+    Args:
+        protocol: its versioned name.
+    """
+    return protocol.replace("/", "-")
+
+
 def _module(short_name: str) -> ModuleType:
     if short_name not in _cards():
         raise WmzooError(f'unknown protocol "{short_name}". {nearest(short_name, _cards())}')
@@ -85,12 +94,11 @@ def _module(short_name: str) -> ModuleType:
 @functools.cache
 def _cards() -> dict[str, tuple[str, str]]:
     """The versioned name and the summary of each protocol, by the stem of its file."""
-    read = {path.stem: _card(path, path.stat().st_mtime_ns) for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
+    read = {path.stem: _card(path) for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
     return {stem: card for stem, card in read.items() if card is not None}
 
 
-@functools.lru_cache(maxsize=256)
-def _card(path: Path, changed: int) -> tuple[str, str] | None:
+def _card(path: Path) -> tuple[str, str] | None:
     """``PROTOCOL`` and the docstring's first line of a file; None if it is no protocol."""
     try:
         tree = ast.parse(path.read_text())

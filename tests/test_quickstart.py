@@ -20,10 +20,14 @@ FEW = [
 def test_it_runs_names_what_it_wrote_and_does_nothing_twice(workdir, capfd):
     quickstart.run(FEW)
     printed = capfd.readouterr().out
-    named = [
-        line.strip() for line in printed.partition("What there is now:")[2].partition("Type next:")[0].splitlines()
-    ]
-    assert all(Path(name).exists() for name in named if name) and len([n for n in named if n]) == 1 + 3 + 4
+    named = [Path(name) for name in printed.partition("What there is now:")[2].partition("Type next:")[0].split()]
+    assert all(path.exists() for path in named)
+    assert named[0] == Path("corpora/quickstart.h5")
+    assert [path.name.partition("-")[0] for path in named[1:4]] == ["trajworld", "tdm", "mlp_ensemble"]
+    assert {path.name for path in named[4:]} == {
+        *("comparison.csv", "comparison.md", "comparison.tex"),
+        *("comparison.png", "calibration.png", "variates.png"),
+    }
     for word in (
         "wmzoo ui",
         "wmzoo check trajworld-cpu",

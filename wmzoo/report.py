@@ -117,7 +117,7 @@ def print_evaluation(
     manifest = test_data(run, model, manifest, corpus, sets)
     opened = open_corpus(corpus or manifest["corpus"])
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
-    path = folder / f"{protocol.replace('/', '-')}.json"
+    path = folder / f"{evaluation.file_name(protocol)}.json"
     metrics, pictures = module.summary(result), _draw(module, result, path)
     tracking.log_evaluation(record["tracking_uri"], record["mlflow_run_id"], protocol, metrics, result, pictures)
     write_json(path, result)  # last, so that a run with this file is evaluated in MLflow too
@@ -202,7 +202,7 @@ def print_comparison(
 
     options = options or compare.Options()
     records, others = tracking.records(experiment, uri, protocol, versions=options.mixed)
-    name = "-".join([protocol.replace("/", "-"), *(["by", *options.by] if options.by else [])])
+    name = "-".join([evaluation.file_name(protocol), *(["by", *options.by] if options.by else [])])
     folder = folder or Path("comparisons") / experiment / name
     made = compare.make(records, options)
     made = dataclasses.replace(made, caption=[*made.caption, *others])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmzoo import __version__, views
 from wmzoo.errors import WmzooError, nearest
+from wmzoo.evaluation import file_name
 from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
 from wmzoo.stores import DATABASES, SQLITE, absolute, opened
@@ -68,7 +69,7 @@ def start(recipe: Recipe, manifest: Mapping[str, Any], facts: Mapping[str, str],
         for key, value in parent.items():
             store.set_tag(run_id, key, value)
         return run_id
-    number, revision = experiment_id(store, recipe), git_revision()
+    number, revision = _experiment_id(store, recipe.tracking.uri, recipe.experiment), git_revision()
     tags = {
         **parent,
         "model": recipe.name,
@@ -97,24 +98,19 @@ def _unused(store: MlflowClient, number: str, tags: Mapping[str, str]) -> str:
     return next((str(run.info.run_id) for run in found if not run.data.metrics), "")
 
 
-def experiment_id(store: MlflowClient, recipe: Recipe) -> str:
-    """The experiment of a recipe, made if there is none, by whichever process comes first."""
+def _experiment_id(store: MlflowClient, uri: str, name: str) -> str:
+    """An experiment by its name, made if there is none, by whichever process comes first."""
     from mlflow.exceptions import MlflowException
 
-    name = recipe.experiment
     found = store.get_experiment_by_name(name)
     if not found:
         try:
-            return _new_experiment(store, recipe.tracking.uri, name)
+            return str(store.create_experiment(name, _artifacts(uri, name), tags={views.KIND: views.TRAINING}))
         except MlflowException:  # another process was first, or it can't be made
             found = store.get_experiment_by_name(name)
             if not found:
                 raise
     return str(found.experiment_id)
-
-
-def _new_experiment(store: MlflowClient, uri: str, name: str) -> str:
-    return str(store.create_experiment(name, _artifacts(uri, name), tags={views.KIND: views.TRAINING}))
 
 
 @contextlib.contextmanager
@@ -138,7 +134,7 @@ def grid_run(recipe: Recipe, grid: str) -> str:
         The run's id.
     """
     store = client(recipe.tracking.uri)
-    number = experiment_id(store, recipe)
+    number = _experiment_id(store, recipe.tracking.uri, recipe.experiment)
     runs = store.search_runs([number], f"tags.`{KIND}` = 'grid'", order_by=["attributes.start_time ASC"])
     found = [str(run.info.run_id) for run in runs if run.data.tags.get(GRID) == grid]
     if found:
@@ -246,11 +242,10 @@ def log_evaluation(
         pictures: PNG files of it.
     """
     store = client(uri)
-    prefix = views.key(protocol)
+    prefix = file_name(protocol)
     _send(store, run_id, [(f"{prefix}/{name}", value, 0) for name, value in metrics.items()])
     store.log_dict(run_id, result, f"evaluation/{prefix}.json")
-    for path in pictures:
-        store.log_artifact(run_id, str(path), "evaluation")
+    _put(store, run_id, pictures, "evaluation")
     if pictures:
         views.describe(store, run_id, "evaluation", pictures)
     store.set_tag(run_id, _tag(protocol), protocol)
@@ -258,7 +253,7 @@ def log_evaluation(
 
 def _tag(protocol: str) -> str:
     """What says by which version of a protocol a run was evaluated."""
-    return f"protocol.{protocol.rpartition('/')[0].replace('/', '-')}"
+    return f"protocol.{file_name(protocol.rpartition('/')[0])}"
 
 
 def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Iterable[Path], folder: str = "") -> None:
@@ -274,11 +269,10 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
         folder: for them, such as ``transition-v1``; named after the protocol if empty.
     """
     store, paths = client(uri), list(paths)
-    folder = f"comparison/{folder or views.key(protocol)}"
+    folder = f"comparison/{folder or file_name(protocol)}"
     runs = [store.get_run(run_id) for run_id in run_ids]
     for run in runs:
-        for path in paths:
-            store.log_artifact(run.info.run_id, str(path), folder)
+        _put(store, run.info.run_id, paths, folder)
         if run.data.tags.get(KIND) == "grid":
             views.describe(store, run.info.run_id, folder, paths)
     compared = [run for run in runs if run.data.tags.get(KIND) != "grid"]
@@ -288,7 +282,10 @@ def log_comparison(uri: str, run_ids: Iterable[str], protocol: str, paths: Itera
 
 def log_files(uri: str, run_id: str, paths: Iterable[Path], folder: str) -> None:
     """Put files into a folder of a run's artifacts."""
-    store = client(uri)
+    _put(client(uri), run_id, paths, folder)
+
+
+def _put(store: MlflowClient, run_id: str, paths: Iterable[Path], folder: str) -> None:
     for path in paths:
         store.log_artifact(run_id, str(path), folder)
 
@@ -303,9 +300,7 @@ def log_bench(uri: str, name: str, settings: Mapping[str, Any], metrics: Mapping
         metrics: the figures by name.
     """
     store = client(uri)
-    found = store.get_experiment_by_name("bench")
-    number = found.experiment_id if found else _new_experiment(store, uri, "bench")
-    run_id = store.create_run(number, run_name=name).info.run_id
+    run_id = store.create_run(_experiment_id(store, uri, "bench"), run_name=name).info.run_id
     _log_params(store, run_id, dict(settings))
     _send(store, run_id, [(key, value, 0) for key, value in metrics.items()])
     store.set_terminated(run_id)
@@ -361,7 +356,7 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
 def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> RunRecord:
     from wmzoo.evaluation.compare import RunRecord
 
-    prefix = views.key(protocol)
+    prefix = file_name(protocol)
     path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")
     cost = {k.removeprefix("cost/"): v for k, v in run.data.metrics.items() if k.startswith("cost/")}
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from wmzoo.evaluation import file_name
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
@@ -39,7 +41,7 @@ def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: st
         protocol: such as ``transition/v1``.
     """
     evaluated = [v for run in runs for k, v in run.data.tags.items() if k.startswith("protocol.")]
-    metrics = next((found for name in (protocol, *evaluated) if (found := _metrics(runs, f"{key(name)}/"))), [])
+    metrics = next((found for name in (protocol, *evaluated) if (found := _metrics(runs, f"{file_name(name)}/"))), [])
     columns = [
         *(f"params.`{name}`" for name in _differing(runs)),
         *(f"metrics.`{name}`" for name in metrics),
@@ -58,12 +60,7 @@ def save(store: MlflowClient, experiment: str, runs: Sequence[Run], protocol: st
     }
     view = {"name": f"{protocol}, by score", "createdAt": int(time.time() * 1000), "state": json.dumps(state)}
     store.set_experiment_tag(experiment, KIND, TRAINING)
-    store.set_experiment_tag(experiment, PREFIX + key(protocol), json.dumps(view))
-
-
-def key(protocol: str) -> str:
-    """How a protocol is called in names of metrics, files and views: ``transition-v1``."""
-    return protocol.replace("/", "-")
+    store.set_experiment_tag(experiment, PREFIX + file_name(protocol), json.dumps(view))
 
 
 def links(store: MlflowClient, address: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wmzoo.evaluation import file_name
 from wmzoo.files import read_json, write_json
 
 LOCK, JOB, PROGRESS, LOG, FAILURE = "claim.lock", "job.json", "progress.json", "log.txt", "failure.json"
@@ -53,7 +54,7 @@ def trained(folder: Path) -> bool:
 
 def result_file(folder: Path, protocol: str) -> Path:
     """Where the result of a protocol lies."""
-    return folder / f"{protocol.replace('/', '-')}.json"
+    return folder / f"{file_name(protocol)}.json"
 
 
 def missing(folder: Path, wanted: dict[str, Any]) -> list[str]:
