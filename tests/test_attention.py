@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wmzoo.attention import attend, choose_kernel, packed_bias
+from wmzoo.attention import SHORT, attend, block_bias, choose_kernel, packed_bias
 from wmzoo.errors import WmzooError
 
 B, L, H, D = 3, 7, 2, 8
@@ -64,6 +64,7 @@ def test_auto_takes_the_fastest_known():
     assert choose_kernel("auto", cpu, torch.float32) == "sdpa"
     assert choose_kernel("auto", cpu, torch.bfloat16) == "matmul"
     assert choose_kernel("auto", cuda, torch.bfloat16) == "xformers"
+    assert choose_kernel("auto", cuda, torch.bfloat16, masked=True) == "sdpa" and SHORT >= 20
     with pytest.raises(WmzooError, match="no kernel for cpu"):
         choose_kernel("xformers", cpu, torch.float32)
 
@@ -83,6 +84,55 @@ def test_the_packed_bias_is_the_padding_mask(causal, places):
     out = torch.zeros_like(q).masked_scatter(queries[..., None, None], packed)
     reference = attend(q, k, v, causal=causal, keys=keys, kernel="einsum") * queries[..., None, None]
     torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
+
+
+LENGTHS = (2, 2, 3, 1, 3, 3)
+
+
+def one_by_one(q, k, v, causal):
+    """The reference for sequences one behind another."""
+    parts = zip(*(x.split(LENGTHS, 1) for x in (q, k, v)), strict=True)
+    return torch.cat([attend(*part, causal=causal, kernel="einsum") for part in parts], 1)
+
+
+def apart_and_one_by_one(kernel, causal, device="cpu"):
+    """Outputs and gradients of both, in pairs."""
+    results = []
+    for together in (True, False):
+        torch.manual_seed(0)
+        q, k, v = (torch.randn(B, sum(LENGTHS), H, D, device=device, requires_grad=True) for _ in range(3))
+        if together:
+            out = attend(q, k, v, causal=causal, kernel=kernel, lengths=LENGTHS)
+        else:
+            out = one_by_one(q, k, v, causal)
+        out.square().sum().backward()
+        results.append((out, q.grad, k.grad, v.grad))
+    return zip(*results, strict=True)
+
+
+@pytest.mark.parametrize("kernel", ["auto", "sdpa", "matmul", "einsum"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_sequences_one_behind_another_do_not_see_each_other(kernel, causal):
+    for found, reference in apart_and_one_by_one(kernel, causal):
+        torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_block_bias_keeps_sequences_apart(causal):
+    """As xformers would add it, laid out on a CPU."""
+    q, k, v = (x[:1] for x in torch.randn(3, B, sum(LENGTHS), H, D).unbind())
+    bias = block_bias(LENGTHS, causal, "cpu").materialize((1, sum(LENGTHS), sum(LENGTHS)))[0]
+    scores = torch.einsum("blhd,bnhd->bhln", q, k) / D**0.5 + bias
+    found = torch.einsum("bhln,bnhd->blhd", scores.softmax(-1), v)
+    torch.testing.assert_close(found, one_by_one(q, k, v, causal), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="xformers' kernels need CUDA")
+@pytest.mark.parametrize("causal", [False, True])
+def test_xformers_keeps_sequences_apart(causal):
+    for found, reference in apart_and_one_by_one("xformers", causal, "cuda"):
+        torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from systems import SMALL, run_until, system_corpus, system_set, toy_recipe
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wmzoo import checkpoint, recipe, tracking, training
 from wmzoo.data.store import write_corpus
@@ -99,6 +100,34 @@ def test_heterogeneous_training_stops_and_resumes_with_the_same_bits(workdir, mo
     a, b = (checkpoint.read(folder / checkpoint.LAST)[0] for folder in (whole, resumed))
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert (whole / "history.csv").read_text() == (resumed / "history.csv").read_text()
+
+
+class NothingWaits(TorchDispatchMode):
+    """Fails where a program would wait for a device that computes: to read a number, or to learn how many there are."""
+
+    WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "repeat_interleave")
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else []
+        masks = [index for index in indices if index is not None and index.dtype == torch.bool]
+        assert name not in self.WAITING and not masks, f"{name} waits for the device"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("backbone", SMALL)
+def test_a_step_on_the_device_waits_for_nothing(workdir, backbone):
+    two_components(workdir)
+    trainer = training.Trainer(toy(workdir, data={"environments": ["*"]}, backbone=backbone))
+    window, rows = trainer.sampler[0]
+    parts = [trainer.model.packed(window)]
+    assert not window.dense and bool(parts[0].packed) == bool(trainer.model.packs)
+    with NothingWaits():
+        trainer._optimize(parts, rows, torch.zeros(()))
+    with NothingWaits(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(3).sum().item()
+    with NothingWaits(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(3)[torch.ones(3) > 0]
 
 
 @pytest.mark.parametrize("backbone", SMALL)

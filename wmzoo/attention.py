@@ -1,6 +1,7 @@
 """One attention function for all backbones, with the fastest kernel that runs where the tensors are.
 
-``xformers``  memory-efficient attention, CUDA only; padding becomes a block-diagonal bias over packed rows.
+``xformers``  memory-efficient attention, CUDA only; sequences of different lengths lie one behind another, and a
+              block-diagonal bias keeps them apart.
 ``sdpa``      PyTorch's scaled-dot-product attention; the fastest in fp32 on a CPU.
 ``matmul``    plain products and a softmax; the fastest in bf16 on a CPU, for the short sequences met here, and for one
               query behind a memory.
@@ -9,26 +10,33 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from wmzoo.errors import WmzooError
 
 KERNELS = ("auto", "xformers", "sdpa", "matmul", "einsum")
+SHORT = 64  # places up to which a mask is small, and dearer to pack by on CUDA than to use
 
 
-def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype, single: bool = False) -> str:
+def choose_kernel(
+    kernel: str, device: torch.device, dtype: torch.dtype, single: bool = False, masked: bool = False
+) -> str:
     """The kernel that will run: what was asked for, or the fastest known one for ``auto``.
 
     Args:
         kernel: one of ``KERNELS``.
         device, dtype: of the queries.
         single: whether each sequence has one query alone, as when one row is read behind others.
+        masked: whether there is padding in sequences that are short.
 
     Raises:
         WmzooError: ``xformers`` was asked for on a device where it has no kernel.
@@ -40,7 +48,7 @@ def choose_kernel(kernel: str, device: torch.device, dtype: torch.dtype, single:
     if kernel != "auto":
         return kernel
     if device.type == "cuda":
-        return "sdpa" if single else "xformers"  # packing would wait for the device at each step
+        return "sdpa" if single or masked else "xformers"  # packing by a mask would wait for the device
     return "matmul" if single or dtype == torch.bfloat16 else "sdpa"
 
 
@@ -53,6 +61,7 @@ def attend(
     keys: Tensor | None = None,
     kernel: str = "auto",
     padding_last: bool = False,
+    lengths: tuple[int, ...] = (),
 ) -> Tensor:
     """Softmax attention, scaled by the square root of the head size.
 
@@ -65,6 +74,8 @@ def attend(
         kernel: one of ``KERNELS``.
         padding_last: a query that sees no key averages over all padding, earlier or later, as in the released
             TrajWorld code, which masks the padding after the future.
+        lengths: each of the ``B`` holds sequences of these lengths one behind another, which do not see each other;
+            their sum is ``L``, and there is no padding. One sequence each if left out.
 
     Returns:
         ``[B, L, H, d]``.
@@ -72,7 +83,10 @@ def attend(
     Raises:
         WmzooError: the kernel does not run on this device.
     """
-    chosen = choose_kernel(kernel, q.device, q.dtype, single=q.shape[1] == 1)
+    masked = keys is not None and k.shape[1] <= SHORT
+    chosen = choose_kernel(kernel, q.device, q.dtype, single=q.shape[1] == 1, masked=masked)
+    if lengths:
+        return (_xformers_apart if chosen == "xformers" else _apart)(q, k, v, causal, kernel, lengths)
     if keys is None:
         return _RUN[chosen](q, k, v, Visible(causal, None, False))
     seen = Visible(causal, keys, padding_last)
@@ -116,6 +130,17 @@ class Visible:
         return seen if found is None else found & seen
 
 
+def _apart(q: Tensor, k: Tensor, v: Tensor, causal: bool, kernel: str, lengths: tuple[int, ...]) -> Tensor:
+    """Sequences of one length after another's, for kernels that know no others; equal lengths lie together."""
+    counts = [(length, len(list(group))) for length, group in itertools.groupby(lengths)]
+    parts = [x.split([length * count for length, count in counts], 1) for x in (q, k, v)]
+    found = []
+    for (_, count), *part in zip(counts, *parts, strict=True):
+        own = (rearrange(x, "b (n l) h d -> (b n) l h d", n=count) for x in part)
+        found.append(rearrange(attend(*own, causal=causal, kernel=kernel), "(b n) l h d -> b (n l) h d", n=count))
+    return torch.cat(found, 1)
+
+
 def _einsum(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     scores = torch.einsum("blhd,bnhd->bhln", q, k) / math.sqrt(q.shape[-1])
     return torch.einsum("bhln,bnhd->blhd", _softmax(scores, seen.mask(q, k), q.dtype), v)
@@ -128,31 +153,54 @@ def _matmul(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
 
 
 def _softmax(scores: Tensor, mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-    if mask is not None:
-        # A large finite number, so that a query with nothing to see gives an average and not NaN.
-        scores = scores.masked_fill(~mask, -1e9 if scores.dtype != torch.float16 else -6e4)
+    scores = scores if mask is None else scores.masked_fill(~mask, _lowest(scores.dtype))
     return scores.softmax(-1).to(dtype)  # autocast runs the softmax in fp32
+
+
+def _lowest(dtype: torch.dtype) -> float:
+    """The score of a key that is not seen; finite, so that a query with nothing to see gives an average and not NaN."""
+    return -6e4 if dtype == torch.float16 else -1e9
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     triangle = seen.causal and seen.keys is None and q.shape[1] == k.shape[1]
     mask = None if triangle else seen.mask(q, k)
+    if mask is not None and q.is_cuda:  # some kernels there give NaN where a query sees nothing, but not of numbers
+        mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, _lowest(q.dtype))
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=triangle)
     return out.transpose(1, 2)
 
 
-def _xformers(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
+def _memory_efficient(q: Tensor, k: Tensor, v: Tensor, bias: object | None) -> Tensor:
     logging.getLogger("xformers").setLevel(logging.ERROR)  # it warns of kernels that the zoo does not use
     import xformers.ops as xops
 
+    return xops.memory_efficient_attention(q, k, v, attn_bias=bias)
+
+
+def _xformers_apart(q: Tensor, k: Tensor, v: Tensor, causal: bool, kernel: str, lengths: tuple[int, ...]) -> Tensor:
+    bias = block_bias(lengths * len(q), causal, q.device)
+    return _memory_efficient(q.flatten(0, 1)[None], k.flatten(0, 1)[None], v.flatten(0, 1)[None], bias).view_as(q)
+
+
+@functools.lru_cache(maxsize=8)  # all blocks of a model ask for the same one
+def block_bias(lengths: tuple[int, ...], causal: bool, device: torch.device | str) -> object:
+    """xformers' block-diagonal bias for sequences of these lengths, one behind another."""
+    from xformers.ops import fmha
+
+    bias = fmha.attn_bias.BlockDiagonalMask.from_seqlens(lengths, device=torch.device(device))
+    return bias.make_causal() if causal else bias
+
+
+def _xformers(q: Tensor, k: Tensor, v: Tensor, seen: Visible) -> Tensor:
     if seen.keys is None:
-        return xops.memory_efficient_attention(q, k, v, attn_bias=_unpadded_bias(q, k, seen.causal))
+        return _memory_efficient(q, k, v, _unpadded_bias(q, k, seen.causal))
     # Only the real places are packed, one block a sequence; padding costs nothing.
     keys = seen.keys
     queries = keys[:, -q.shape[1] :]
     bias = packed_bias(queries, keys, seen.causal)
-    out = xops.memory_efficient_attention(q[queries][None], k[keys][None], v[keys][None], attn_bias=bias)
+    out = _memory_efficient(q[queries][None], k[keys][None], v[keys][None], bias)
     return torch.zeros_like(q).masked_scatter(queries[..., None, None], out[0])
 
 

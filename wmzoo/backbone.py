@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from wmzoo.memory import Past
 from wmzoo.recipe import setting
-from wmzoo.trajectories import PADDING
+from wmzoo.trajectories import PADDING, Block
 
 if TYPE_CHECKING:
     from wmzoo.recipe import Recipe
@@ -37,15 +40,20 @@ class Layout:
 
     Attributes:
         role: ``[B, M]`` int64.
+        place: ``[B, M]`` int64, which column of its environment each is.
         valid: ``[B, T]`` bool, false for rows padded at the left.
         dense: true when nothing is padded.
         kernel: attention kernel, one of ``wmzoo.attention.KERNELS``.
+        blocks: empty, unless the batch is packed: each of its windows is then one column, ``M`` is 1, and so many
+            of them one after another belong together (:class:`wmzoo.trajectories.Packed`).
     """
 
     role: Tensor
+    place: Tensor
     valid: Tensor
     dense: bool
     kernel: str
+    blocks: tuple[Block, ...] = ()
 
     @property
     def variate_mask(self) -> Tensor:
@@ -75,7 +83,8 @@ class Backbone(nn.Module):
         cached: it can read a window row by row (it has ``memory`` and ``advance``).
         looks_back: most rows that a prediction depends on, the last ones; None if it depends on all.
         batched: the module holds all members itself and puts ``E`` first; otherwise copies are made of it.
-        packs: what it computes grows with the columns of a window, so that padding them is wasted work.
+        packs: which padding is wasted work for it, so that windows are packed in training: that of ``columns``, of all
+            ``cells``, or none.
         multiple: windows are padded to a multiple of so many columns.
         columns: most columns that it takes.
         predicted: most columns that it predicts.
@@ -85,7 +94,7 @@ class Backbone(nn.Module):
     cached = False
     looks_back: int | None = None
     batched = False
-    packs = False
+    packs = ""
     multiple = 1
     columns: int
     predicted: int
@@ -103,6 +112,25 @@ class Backbone(nn.Module):
             are not states or the reward are meaningless.
         """
         raise TypeError(f"{type(self).__name__} does not define forward.")
+
+    def packed(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """:meth:`forward` of a packed batch, for backbones that pack; here, windows of one width after another.
+
+        Args:
+            tokens: ``[N, T, 1, K]``, a window for each column.
+            layout: of them, with blocks.
+
+        Returns:
+            ``[N, T, 1, P]``; where ``forward`` is not asked for the last row, it is meaningless.
+        """
+        found, start = [], 0
+        for width, group in itertools.groupby(block.width for block in layout.blocks):
+            own = slice(start, start := start + width * len(list(group)))
+            role, place = (rearrange(x[own], "(b m) 1 -> b m", m=width) for x in (layout.role, layout.place))
+            part = Layout(role, place, layout.valid[own][::width], layout.dense, layout.kernel)
+            out = self(rearrange(tokens[own], "(b m) t 1 k -> b t m k", m=width), part)
+            found.append(rearrange(out, "b t m p -> (b m) t 1 p"))
+        return torch.cat(found)
 
     def memory(self, rows: int, columns: int) -> Past:
         """An empty memory of fixed size, for windows of at most so many rows and columns."""
@@ -166,6 +194,8 @@ class Members(nn.Module):
         """Head parameters of the chosen members, ``[E, B, T, M, P]``."""
         if self.batched:
             return self.copies[0](tokens, layout)[chosen]
+        if layout.blocks:
+            return torch.stack([self.each(i).packed(tokens, layout) for i in chosen])
         return torch.stack([self.copies[i](tokens, layout) for i in chosen])
 
     def each(self, member: int) -> Any:
@@ -197,5 +227,10 @@ def bootstrap_weights(rows: Tensor, members: int, seed: int) -> Tensor:
     for factor in (0x3F58476D1CE4E5B9, 0x14D049BB133111EB):
         mixed = (mixed ^ ((mixed >> 30) & 0x3FFFFFFFF)) * factor
     uniform = ((mixed >> 31) & 0x7FFFFFFF).double() / 2**31
-    steps = torch.distributions.Poisson(1.0).log_prob(torch.arange(12.0)).exp().double().cumsum(0)
-    return torch.searchsorted(steps.to(rows.device), uniform).float()
+    return torch.searchsorted(_poisson_steps(rows.device), uniform).float()
+
+
+@functools.cache
+def _poisson_steps(device: torch.device) -> Tensor:
+    """``[12]`` the distribution function of Poisson(1), which no training step need compute again."""
+    return torch.distributions.Poisson(1.0).log_prob(torch.arange(12.0)).exp().double().cumsum(0).to(device)

@@ -88,11 +88,11 @@ class TokenEmbedding(nn.Module):
         self.position = table(config.positions, config.width)
         self.variate = table(config.max_variates, config.width) if variates else None
 
-    def forward(self, tokens: Tensor, role: Tensor, positions: Tensor, first: int = 0) -> Tensor:
-        """``[B, T, M, K]`` tokens of the columns from ``first`` on, at ``[B, T]`` positions, to ``[B, T, M, D]``."""
+    def forward(self, tokens: Tensor, role: Tensor, place: Tensor, positions: Tensor) -> Tensor:
+        """``[B, T, M, K]`` tokens of ``[B, M]`` roles and places, at ``[B, T]`` positions, to ``[B, T, M, D]``."""
         x = self.project(tokens) + self.kind((role == ACTION).long())[:, None]
         x = x + self.position(positions)[:, :, None]
-        return x if self.variate is None else x + self.variate.weight[first : first + tokens.shape[2]]
+        return x if self.variate is None else x + self.variate(place)[:, None]
 
 
 class Attention(nn.Module):
@@ -112,19 +112,29 @@ class Attention(nn.Module):
         self.drop = Dropout(dropout)
         self.norm = nn.LayerNorm(width, eps=1e-6)
 
-    def forward(self, x: Tensor, put: Put | None = None, *, causal: bool, keys: Tensor | None, kernel: str) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        put: Put | None = None,
+        *,
+        causal: bool,
+        keys: Tensor | None,
+        kernel: str,
+        lengths: tuple[int, ...] = (),
+    ) -> Tensor:
         """Attend within sequences, ``[N, L, D]`` to the same.
 
         Args:
             x: ``[N, L, D]`` new places.
             put: writes their keys and values ``[N, L, H, d]`` into a memory and gives those of all places that they
                 may see, and which of them are real (:meth:`wmzoo.memory.Past.put`); None if there are no others.
-            causal, keys, kernel: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
+            causal, keys, kernel, lengths: as in :func:`wmzoo.attention.attend`; ``keys`` covers the earlier places too.
         """
         q, k, v = self._heads(x, self.query, self.key, self.value)
         if put is not None:
             k, v, keys = put(k, v, keys)
-        seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=self.padding_last)
+        last = self.padding_last
+        seen = attend(q, k, v, causal=causal, keys=keys, kernel=kernel, padding_last=last, lengths=lengths)
         mixed = rearrange(seen, "n l h d -> n l (h d)")
         return self.norm(x + self.drop(self.out(self.drop(mixed))))
 

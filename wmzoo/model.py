@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
 from wmzoo.recipe import Recipe
 from wmzoo.recipe import load as load_recipe
-from wmzoo.trajectories import Columns, Variates, Window, pad_columns
+from wmzoo.trajectories import Block, Columns, Variates, Window, pack, pad_columns
 
 if TYPE_CHECKING:
     from wmzoo.terminations import Ending, Policy
@@ -69,7 +70,7 @@ class WorldModel(nn.Module):
     Attributes:
         context: most rows of history that a prediction uses, ``C``; longer windows are cut to their last ones.
         autoregressive: the variates of the next row are decoded one after another.
-        packs: in training, windows of different widths are computed apart and not padded to the widest.
+        packs: which padding its windows are packed without, see :class:`wmzoo.backbone.Backbone`.
         official: the released code's behaviour, in rollouts as elsewhere (``compat`` of the recipe).
         refresh: of official rollouts, steps between readings of the last rows afresh.
 
@@ -258,34 +259,46 @@ class WorldModel(nn.Module):
 
         return share_outside(window.values, window.valid, window.columns, self.tokenizer.margin)
 
-    def parameters_of(self, window: Window, own: bool = False) -> Tensor:
+    def packed(self, window: Window) -> Window:
+        """The window with its columns packed too, if what is padded in it would be wasted work for the backbone."""
+        if window.packed or window.dense or not self.packs:
+            return window
+        if self.packs == "columns" and bool(window.variate_mask.all()):
+            return window
+        return dataclasses.replace(window, packed=pack(window))
+
+    def parameters_of(self, window: Window, blocks: tuple[Block, ...] = (), own: bool = False) -> Tensor:
         """Head parameters of every next row for all members, ``[E, B, T, M, P]``: what objectives work on.
 
         Args:
             window: ``[B, T, M]``.
+            blocks: if the window is that of :class:`wmzoo.trajectories.Packed`, its blocks.
             own: of every row itself instead; a model that decodes variate by variate has them.
         """
-        window = pad_columns(window, self.backbone.first.multiple)
-        tokens, layout, members = self.tokenizer(window.values, window.columns), self.layout(window), self.members
+        window = window if blocks else pad_columns(window, self.backbone.first.multiple)
+        tokens, members = self.tokenizer(window.values, window.columns), self.members
+        layout = self.layout(window, blocks)
         if own:
             return torch.stack([self.backbone.each(i).cells(tokens, layout) for i in range(members)])
         return self.backbone(tokens, layout, list(range(members)))
 
-    def following(self, window: Window) -> Tensor:
+    def following(self, window: Window, blocks: tuple[Block, ...] = ()) -> Tensor:
         """Head parameters ``[E, B, T - 1, M, P]`` of the rows behind the first, for all members.
 
         Nothing is computed for the row behind the last one, unless each row is read along with the row before it.
         """
-        return self.parameters_of(window)[:, :, :-1] if self.autoregressive else self.parameters_of(window.until(-1))
+        if self.autoregressive:
+            return self.parameters_of(window, blocks)[:, :, :-1]
+        return self.parameters_of(window.until(-1), blocks)
 
     @property
     def members(self) -> int:
         """Number of ensemble members, ``E``."""
         return self.recipe.model.backbone.config.members
 
-    def layout(self, window: Window) -> Layout:
+    def layout(self, window: Window, blocks: tuple[Block, ...] = ()) -> Layout:
         """Where the window's real tokens are."""
-        return Layout(window.columns.role, window.valid, window.dense, self.kernel)
+        return Layout(window.columns.role, window.columns.place, window.valid, window.dense, self.kernel, blocks)
 
     def memories(self, window: Window) -> list[Past]:
         """An empty memory of each elite for the longest window like this one; none if the backbone keeps nothing."""
@@ -386,7 +399,7 @@ class WorldModel(nn.Module):
         count = window.columns.width
         for j in range(count):
             column = window.columns.take(slice(j, j + 1))
-            one = self.head.predict(raws[-1][None, :, None], window.values[:, -1, j : j + 1], column, j)
+            one = self.head.predict(raws[-1][None, :, None], window.values[:, -1, j : j + 1], column)
             values.append(drawn(one))
             given = values[-1] if truth is None else truth[:, j : j + 1]
             if j + 1 < count:

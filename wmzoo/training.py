@@ -178,7 +178,7 @@ class Trainer:
             source = batches(self.sampler, self.step, self.settings.steps)
             started = read = time.perf_counter()
             for window, rows in source:
-                unread.append(self.update(window.to(self.device), rows))
+                unread.append(self.update(window, rows))
                 self.step += 1
                 due = self.step % every == 0 or self.step == self.settings.steps
                 if due or time.perf_counter() - read > SHOWN_EVERY:
@@ -194,22 +194,28 @@ class Trainer:
                     started = time.perf_counter()
 
     def update(self, window: Window, rows: int) -> _Point:
-        """One optimizer step on this process's windows; ``rows`` counts the whole batch's."""
+        """One optimizer step on this process's windows; ``rows`` counts the whole batch's.
+
+        What is padded is looked up here, while the windows are on the host, so that the step waits for no device.
+        """
+        self.tokens += int(window.variate_mask.sum()) * window.values.shape[1] * self.world
+        clipped, count = self.model.clipped(window).to(self.device), self.settings.accumulate
+        parts = [self.model.packed(window.index(slice(i, None, count))).to(self.device) for i in range(count)]
+        return self._optimize(parts, rows, clipped)
+
+    def _optimize(self, parts: list[Window], rows: int, clipped: Tensor) -> _Point:
+        """The step on a batch that was cut into parts and lies on the device."""
         # Seeding every step makes dropout a function of the step, so that a resumed run repeats it.
         torch.manual_seed(int(np.random.SeedSequence([self.recipe.seed, self.step, self.rank]).generate_state(1)[0]))
-        count = self.settings.accumulate
-        parts = [window.index(slice(i, None, count)) for i in range(count)]
         found = [self._backward(part, rows, last=part is parts[-1]) for part in parts]
         limit = float("inf") if self.settings.clip is None else self.settings.clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         terms = {name: torch.stack([terms[name] for terms, _ in found]).sum(0) for name in found[0][0]}
-        terms |= {"gradient_norm": norm, "clipped": self.model.clipped(window)}
+        terms |= {"gradient_norm": norm, "clipped": clipped}
         rate = float(self.schedule.get_last_lr()[0])
         self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad()
-        real = window.variate_mask.numel() if window.dense else int(window.variate_mask.sum())
-        self.tokens += real * window.values.shape[1] * self.world
         return _Point(self.step, rate, terms, *(torch.cat(x) for x in zip(*(own for _, own in found), strict=True)))
 
     def _backward(self, part: Window, rows: int, last: bool) -> tuple[dict[str, Tensor], tuple[Tensor, ...]]:

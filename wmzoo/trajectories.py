@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -133,11 +133,13 @@ class Columns:
 
     Attributes:
         role: ``[B, M]`` int64; padded columns have role ``PADDING``.
+        place: ``[B, M]`` int64, which column of its environment each is, from 0 on.
         low, high, mean, std: ``[B, M]`` float32; padded columns have 0, 1, 0, 1.
         width: ``J``, the most states and reward of any window, a plain number so that nobody waits for a device.
     """
 
     role: Tensor
+    place: Tensor
     low: Tensor
     high: Tensor
     mean: Tensor
@@ -169,8 +171,8 @@ class Columns:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Columns:
         """The same with every tensor changed alike: moved, indexed or reshaped."""
-        low, high, mean, std = (function(x) for x in (self.low, self.high, self.mean, self.std))
-        return Columns(role=function(self.role), low=low, high=high, mean=mean, std=std, width=self.width)
+        names = ("role", "place", "low", "high", "mean", "std")
+        return Columns(width=self.width, **{name: function(getattr(self, name)) for name in names})
 
 
 def columns_of(variates: Sequence[Variates]) -> Columns:
@@ -191,6 +193,7 @@ def columns_of(variates: Sequence[Variates]) -> Columns:
         for row, v in zip(rows, unique.values(), strict=True):
             row[: len(v.names)] = getattr(v, source)
         stacked[name] = torch.from_numpy(rows[index])  # NumPy is faster than torch on so little
+    stacked["place"] = torch.arange(width).expand(len(index), -1)
     return Columns(width=max(v.predicted for v in unique.values()), **stacked)
 
 
@@ -205,6 +208,7 @@ class Window:
         row: ``[B]`` int64, the corpus row of each window's last row (for provenance and bootstrapping), or None.
         source: ``[B]`` int64, which data set each window came from, or None.
         dense: true when nothing is padded, so that kernels may skip their masks.
+        packed: the same without padding, if somebody has packed it (:func:`pack`).
     """
 
     values: Tensor
@@ -213,6 +217,7 @@ class Window:
     row: Tensor | None = None
     source: Tensor | None = None
     dense: bool = False
+    packed: Packed | None = None
 
     @property
     def variate_mask(self) -> Tensor:
@@ -224,7 +229,8 @@ class Window:
 
     def to(self, device: torch.device | str) -> Window:
         """The same on another device."""
-        return self._map(lambda x: x.to(device))
+        packed = None if self.packed is None else self.packed.to(device)
+        return dataclasses.replace(self._map(lambda x: x.to(device)), packed=packed)
 
     def index(self, rows: Any) -> Window:
         """The chosen windows of the batch (any index that a tensor takes for its first axis)."""
@@ -232,7 +238,7 @@ class Window:
 
     def until(self, rows: int) -> Window:
         """The first ``rows`` rows of every window (negative counts from the end)."""
-        return dataclasses.replace(self, values=self.values[:, :rows], valid=self.valid[:, :rows])
+        return dataclasses.replace(self, values=self.values[:, :rows], valid=self.valid[:, :rows], packed=None)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Window:
         return Window(
@@ -253,31 +259,63 @@ def pad_columns(window: Window, multiple: int) -> Window:
     old = window.columns
     fills = {"role": PADDING, "low": 0.0, "high": 1.0, "mean": 0.0, "std": 1.0}
     new = {name: torch.nn.functional.pad(getattr(old, name), (0, lacking), value=fill) for name, fill in fills.items()}
+    new["place"] = torch.arange(old.place.shape[1] + lacking, device=old.place.device).expand_as(new["role"])
     values = torch.nn.functional.pad(window.values, (0, lacking))
     return dataclasses.replace(window, values=values, columns=Columns(width=old.width, **new), dense=False)
 
 
-def by_width(window: Window) -> list[tuple[Tensor, Window]]:
-    """The windows of a batch in groups of one width each, without the padding of their columns.
+class Block(NamedTuple):
+    """What a packed window takes up: the padded rows at its left, which stay, and its columns."""
 
-    Returns:
-        For each group the places ``[b]`` of its windows in the batch, and the windows ``[b, T, M]`` with an ``M`` of
-        their own; ``dense`` where the group has no padded rows either.
+    padded: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Packed:
+    """The real columns of a batch of windows one after another, so that narrow windows need no padding.
+
+    Attributes:
+        window: ``[N, T, 1]``, each column as a window of one variate; its ``columns.place`` tells which one.
+        blocks: of the ``B`` windows in the order in which their columns follow one another, narrow ones first. Plain
+            numbers, so that nobody waits for a device.
+        owner: ``[N]`` int64, which window of the batch each column belongs to.
     """
-    columns = window.columns
-    # One look at the device for all.
-    told = torch.stack([columns.mask.sum(1), columns.predicted.sum(1), window.valid.all(1).long()]).T.tolist()
-    places: dict[int, list[int]] = {}
-    for place, (width, _, _) in enumerate(told):
-        places.setdefault(width, []).append(place)
-    found = []
-    for width, own in sorted(places.items()):
-        chosen = torch.tensor(own, device=window.values.device)
-        part = window.index(chosen)
-        kept = dataclasses.replace(part.columns.take(slice(width)), width=max(told[i][1] for i in own))
-        full = all(told[i][2] for i in own)
-        found.append((chosen, dataclasses.replace(part, values=part.values[..., :width], columns=kept, dense=full)))
-    return found
+
+    window: Window
+    blocks: tuple[Block, ...]
+    owner: Tensor
+
+    def to(self, device: torch.device | str) -> Packed:
+        """The same on another device."""
+        return dataclasses.replace(self, window=self.window.to(device), owner=self.owner.to(device))
+
+    def spread(self, cells: Tensor, columns: int) -> Tensor:
+        """Numbers ``[E, N, R, 1]`` of packed columns as ``[E, B, R, J]`` of the first columns; 0 where padded."""
+        widest = max(self.blocks[-1].width, columns)
+        padded = cells.new_zeros(len(cells), len(self.blocks), widest, cells.shape[2])
+        padded[:, self.owner, self.window.columns.place[:, 0]] = cells[..., 0]
+        return padded[:, :, :columns].transpose(2, 3)
+
+
+def pack(window: Window) -> Packed:
+    """Take the padding out of a batch's columns.
+
+    Best done before the window is moved to a device: what is padded is looked up here.
+    """
+    widths = window.variate_mask.sum(1).cpu().numpy()
+    padded = (~window.valid).sum(1).cpu().numpy()
+    order = np.lexsort((padded, widths))
+    blocks = tuple(Block(int(padded[b]), int(widths[b])) for b in order)
+    owner = torch.from_numpy(np.repeat(order, widths[order])).to(window.values.device)
+    place = torch.from_numpy(np.concatenate([np.arange(block.width) for block in blocks])).to(window.values.device)
+    apart = Window(
+        values=window.values[owner, :, place][:, :, None],
+        valid=window.valid[owner],
+        columns=dataclasses.replace(window.columns.map(lambda x: x[owner, place][:, None]), width=1),
+        dense=not padded.any(),
+    )
+    return Packed(window=apart, blocks=blocks, owner=owner)
 
 
 def window_of(

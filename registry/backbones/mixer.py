@@ -40,7 +40,7 @@ PRESETS = {
 class Mixer(Backbone):
     """Takes tokens [B, T, M, K], gives the head's parameters of every next row, [B, T, M, P]."""
 
-    packs = True
+    packs = "columns"
 
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()

@@ -7,6 +7,7 @@ Each variate of the next row is predicted from all rows before it and from the v
 import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -75,7 +76,8 @@ class TDM(Backbone):
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
         self.config, self.multiple = config, config.pad_to
-        self.packs = not config.padded_variates  # what is read as tokens is no waste
+        # What is read as tokens is no waste, and to hide a row from attention alone takes a mask.
+        self.packs = "" if config.padded_variates or config.shifted_padding else "cells"
         self.columns = self.predicted = config.max_variates
         self.embed = TokenEmbedding(config, features, variates=config.variate_embedding)
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
@@ -94,9 +96,29 @@ class TDM(Backbone):
 
     def cells(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of the window's own cells; of the very first cell, zeros."""
+        if layout.blocks:
+            return self._packed_cells(tokens, layout)
         out = self._read(tokens, self._hidden(layout), None)
         first = torch.cat([torch.zeros_like(out[:, :1, 0]), self._last_place(out, layout)[:, :-1]], 1)
         return torch.cat([first[:, :, None], out[:, :, :-1]], 2)
+
+    def packed(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """All windows as sequences of their real cells, one behind another."""
+        own = self._packed_cells(tokens, layout)
+        return torch.cat([own[:, 1:], torch.zeros_like(own[:, :1])], 1)
+
+    def _packed_cells(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """``[N, T, 1, P]`` what the cell before each says of it; zeros for a window's first, and where padded."""
+        places, lengths = _sequences(layout)
+        x = self.embed(tokens, layout.role, layout.place, layout.positions(self.config.count_padding))
+        x = rearrange(x, "n t 1 d -> (n t) d")[places][None]
+        for block in self.blocks:
+            x = block(x, None, None, layout.kernel, lengths)
+        out = self.head(x[0])
+        firsts = torch.tensor([0, *np.cumsum(lengths)[:-1]], device=out.device)
+        before = torch.cat([out[:1], out[:-1]]).index_fill(0, firsts, 0.0)
+        own = out.new_zeros(tokens.shape[0] * tokens.shape[1], out.shape[1]).index_copy(0, places, before)
+        return rearrange(own, "(n t) p -> n t 1 p", n=tokens.shape[0])
 
     def memory(self, rows: int, columns: int) -> Past:
         """An empty one for so many rows and one more that is being decoded: a key and a value a scalar and block."""
@@ -121,11 +143,13 @@ class TDM(Backbone):
 
     def extend(self, token: Tensor, column: int, decoding: Decoding) -> Tensor:
         """Take the token ``[B, K]`` of a variate of the new row; give the parameters ``[B, P]`` of the next one."""
-        x = self.embed(token[:, None, None], decoding.layout.role[:, [column]], decoding.position[:, None], column)
+        layout = decoding.layout
+        role, place = layout.role[:, column : column + 1], layout.place[:, column : column + 1]
+        x = self.embed(token[:, None, None], role, place, decoding.position[:, None])
         x = rearrange(x, "b t m d -> b (t m) d")
         if decoding.keys is not None:
-            decoding.keys = torch.cat([decoding.keys, self._real(decoding.layout)[:, [column]]], 1)
-        x = self._blocks(x, decoding.past, decoding.keys, decoding.layout.kernel)
+            decoding.keys = torch.cat([decoding.keys, self._real(layout)[:, [column]]], 1)
+        x = self._blocks(x, decoding.past, decoding.keys, layout.kernel)
         decoding.past = decoding.past.behind(1)
         return self.head(x[:, 0])
 
@@ -136,7 +160,7 @@ class TDM(Backbone):
 
     def _read(self, tokens: Tensor, layout: Layout, past: Past | None) -> Tensor:
         places = layout.positions(self.config.count_padding)[:, -tokens.shape[1] :]
-        x = rearrange(self.embed(tokens, layout.role, places), "b t m d -> b (t m) d")
+        x = rearrange(self.embed(tokens, layout.role, layout.place, places), "b t m d -> b (t m) d")
         x = self._blocks(x, past, None if layout.dense else self._keys(layout), layout.kernel)
         return rearrange(self.head(x), "b (t m) p -> b t m p", m=tokens.shape[2])
 
@@ -175,6 +199,22 @@ class Block(nn.Module):
         self.attention = Attention(config.width, config.heads, config.dropout, config.padding_last)
         self.feed = FeedForward(config.width, config.dropout)
 
-    def forward(self, x: Tensor, put: Put | None, keys: Tensor | None, kernel: str) -> Tensor:
-        """``[B, L, D]`` new places to the same; ``put`` gives the keys and values of all places."""
-        return self.feed(self.attention(x, put, causal=True, keys=keys, kernel=kernel))
+    def forward(
+        self, x: Tensor, put: Put | None, keys: Tensor | None, kernel: str, lengths: tuple[int, ...] = ()
+    ) -> Tensor:
+        """``[B, L, D]`` new places to the same; ``put`` gives the keys and values of all places.
+
+        ``keys``, ``kernel`` and ``lengths`` are those of :func:`wmzoo.attention.attend`.
+        """
+        return self.feed(self.attention(x, put, causal=True, keys=keys, kernel=kernel, lengths=lengths))
+
+
+def _sequences(layout: Layout) -> tuple[Tensor, tuple[int, ...]]:
+    """Which places ``[S]`` among ``[N, T]`` the packed windows read one after another, row by row; how many each."""
+    rows, start, found = layout.valid.shape[1], 0, []
+    for padded, width in layout.blocks:
+        columns = np.arange(start, start + width) * rows
+        found.append((columns + np.arange(padded, rows)[:, None]).ravel())
+        start += width
+    places = torch.from_numpy(np.concatenate(found)).to(layout.role.device)
+    return places, tuple(len(own) for own in found)

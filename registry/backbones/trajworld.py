@@ -40,7 +40,7 @@ class TrajWorld(Backbone):
         outputs: head parameters of each variate, ``P``.
     """
 
-    cached = packs = True
+    cached, packs = True, "columns"
 
     def __init__(self, config: Config, features: int, outputs: int):
         super().__init__()
@@ -52,6 +52,10 @@ class TrajWorld(Backbone):
 
     def forward(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of every next row from ``[B, T, M, K]`` tokens."""
+        return self._blocks(tokens, layout, None)
+
+    def packed(self, tokens: Tensor, layout: Layout) -> Tensor:
+        """All columns at once; only the attention over variates keeps the windows apart."""
         return self._blocks(tokens, layout, None)
 
     def memory(self, rows: int, columns: int) -> Past:
@@ -77,7 +81,8 @@ class TrajWorld(Backbone):
 
     def _hidden(self, tokens: Tensor, layout: Layout, past: Past | None, blocks: int) -> Tensor:
         """``[B, t, M, D]`` what the first blocks make of the last rows."""
-        x = self.embed(tokens, layout.role, layout.positions(self.count_padding)[:, -tokens.shape[1] :])
+        places = layout.positions(self.count_padding)[:, -tokens.shape[1] :]
+        x = self.embed(tokens, layout.role, layout.place, places)
         for i in range(blocks):
             x = self.blocks[i](x, layout, None if past is None else past.putter(i))
         return x
@@ -96,9 +101,14 @@ class Block(nn.Module):
         """``[B, t, M, D]`` last rows to the same; ``put`` gives the temporal keys and values of all rows."""
         batch, time, variates, _ = x.shape
         rows = None if layout.dense else repeat(layout.valid, "b t -> (b m) t", m=variates)
-        columns = None if layout.dense else repeat(layout.variate_mask, "b m -> (b t) m", t=time)
         x = rearrange(x, "b t m d -> (b m) t d")
-        x = self.temporal(x, put, causal=True, keys=rows, kernel=layout.kernel)
-        x = rearrange(self.temporal_feed(x), "(b m) t d -> (b t) m d", b=batch)
+        x = self.temporal_feed(self.temporal(x, put, causal=True, keys=rows, kernel=layout.kernel))
+        if layout.blocks:
+            widths = tuple(block.width for block in layout.blocks)
+            x = rearrange(x, "n t d -> t n d")
+            x = self.across(x, causal=False, keys=None, kernel=layout.kernel, lengths=widths)
+            return rearrange(self.across_feed(x), "t n d -> n t 1 d")
+        columns = None if layout.dense else repeat(layout.variate_mask, "b m -> (b t) m", t=time)
+        x = rearrange(x, "(b m) t d -> (b t) m d", b=batch)
         x = self.across(x, causal=False, keys=columns, kernel=layout.kernel)
         return rearrange(self.across_feed(x), "(b t) m d -> b t m d", b=batch)

@@ -66,7 +66,7 @@ class Categorical(nn.Module):
         """No regulariser: 0."""
         return torch.zeros(())
 
-    def predict(self, raw: Tensor, previous: Tensor, columns: Columns, first: int = 0) -> HistogramPrediction:
-        """The even mixture of the members' histograms, from ``[E, B, J, P]`` logits of columns from ``first`` on."""
+    def predict(self, raw: Tensor, previous: Tensor, columns: Columns) -> HistogramPrediction:
+        """The even mixture of the members' histograms, from ``[E, B, J, P]`` logits of some columns."""
         low, high = support(columns, self.margin)
         return HistogramPrediction(raw.float().softmax(-1).mean(0), low, high)

@@ -70,33 +70,32 @@ class Gaussian(nn.Module):
             target: ``[B, T, J]`` values, physical units.
             columns: of the predicted variates, ``[B, J]``.
         """
-        mean, log_variance = self._split(raw, columns.role[:, None])
+        mean, log_variance = self._split(raw, columns.every_row())
         origin, unit = self._frame(previous, columns.every_row())
         return ((target - origin) / unit - mean) ** 2 * torch.exp(-log_variance) + log_variance
 
     def penalty(self, columns: Columns) -> Tensor:
         """Pulls the log-variance bounds of the predicted columns ``[B, J]`` together."""
-        slots, predicted = self._slots(columns.role).flatten(), columns.predicted.flatten().to(self.highest.dtype)
+        slots, predicted = self._slots(columns).flatten(), columns.predicted.flatten().to(self.highest.dtype)
         used = torch.zeros_like(self.highest).scatter_reduce(0, slots, predicted, "amax")
         return self.config.bound_weight * ((self.highest - self.lowest) * used).sum()
 
-    def predict(self, raw: Tensor, previous: Tensor, columns: Columns, first: int = 0) -> GaussianPrediction:
-        """The members' Gaussians in physical units, from ``[E, B, J, 2]`` of columns from ``first`` on."""
-        mean, log_variance = self._split(raw, columns.role, first)
+    def predict(self, raw: Tensor, previous: Tensor, columns: Columns) -> GaussianPrediction:
+        """The members' Gaussians in physical units, from ``[E, B, J, 2]`` of some columns."""
+        mean, log_variance = self._split(raw, columns)
         origin, unit = self._frame(previous, columns)
         return GaussianPrediction(origin + mean * unit, torch.exp(log_variance / 2) * unit)
 
-    def _split(self, raw: Tensor, role: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    def _split(self, raw: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
         mean, log_variance = raw.to(self.highest.dtype).unbind(-1)
-        slots = self._slots(role, first)
+        slots = self._slots(columns)
         highest, lowest = self.highest[slots], self.lowest[slots]
         log_variance = highest - nn.functional.softplus(highest - log_variance)
         return mean, lowest + nn.functional.softplus(log_variance - lowest)
 
-    def _slots(self, role: Tensor, first: int = 0) -> Tensor:
+    def _slots(self, columns: Columns) -> Tensor:
         """Which pair of bounds each column has, shaped like its ``[..., J]`` roles."""
-        place = torch.arange(first, first + role.shape[-1], device=role.device).expand_as(role)
-        return torch.where(role == REWARD, len(self.highest) - 1, place)
+        return torch.where(columns.role == REWARD, len(self.highest) - 1, columns.place)
 
     def _frame(self, previous: Tensor, columns: Columns) -> tuple[Tensor, Tensor]:
         """What a predicted 0 stands for, and how much a predicted 1 is more, physical units."""

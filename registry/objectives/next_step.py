@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wmzoo.backbone import bootstrap_weights
 from wmzoo.model import Loss, WorldModel
 from wmzoo.recipe import setting
-from wmzoo.trajectories import REWARD, STATE, Columns, Window, by_width
+from wmzoo.trajectories import REWARD, STATE, Block, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,35 +43,25 @@ class NextStep(nn.Module):
             window: ``[B, T, M]``; row ``t`` predicts row ``t + 1`` where row ``t`` is valid.
             rows: predicted rows to divide by, if this is a part of a larger batch; counted here if None.
         """
-        weight = self.weights(model, window)
-        total_rows = rows or weight.sum()
-        # Narrow windows are not padded to the widest: each width is computed by itself.
-        parts = by_width(window) if model.packs and not window.dense else [(None, window)]
-        shares = [self._shares(model, part, total_rows) for _, part in parts]
-        windows = torch.cat([own for own, _ in shares], 1)  # [E, B]
-        terms = {name: torch.stack([terms[name] for _, terms in shares]).sum(0).detach() for name in shares[0][1]}
+        weight, columns = self.weights(model, window), window.columns.take(slice(window.columns.width))
+        cells, wanted = self._cells(model, window), window.columns.predicted  # [E, B, R, J], [B, J]
+        share = 1.0 if rows is None else weight.sum() / rows
+        weights = self._bootstrap(model, window, cells) * weight / (rows or weight.sum())  # [E, B, R]
+        cells = torch.where((weight > 0)[..., None] & wanted[:, None], cells, 0.0)
+        terms = {
+            name: (weights * (cells * (columns.role == role)[:, None]).sum(-1)).sum((1, 2)).mean().detach()
+            for name, role in (("state", STATE), ("reward", REWARD))
+        }
+        windows = (weights * (cells.sum(-1) / wanted.sum(1)[:, None])).sum(2)  # [E, B]
         members = windows.sum(1)
         total = members.mean() if self.config.members == "mean" else members.sum()
-        share = 1.0 if rows is None else weight.sum() / rows
-        penalty = model.head.penalty(window.columns.take(slice(window.columns.width))) + model.backbone.penalty()
+        penalty = model.head.penalty(columns) + model.backbone.penalty()
         return Loss(
             total=total + penalty * share,
             terms=terms,
-            windows=_in_order(windows, [places for places, _ in parts]).mean(0).detach(),
+            windows=windows.mean(0).detach(),
             members=members.detach(),
         )
-
-    def _shares(self, model: WorldModel, window: Window, rows: Tensor | int) -> tuple[Tensor, dict[str, Tensor]]:
-        """``[E, B]`` what each window adds to each member's loss, and the named terms, all divided by ``rows``."""
-        columns, cells, weight = self._cells(model, window)
-        wanted = window.columns.predicted  # [B, J]
-        weights = self._bootstrap(model, window, cells) * weight / rows  # [E, B, R]
-        cells = torch.where((weight > 0)[..., None] & wanted[:, None], cells, 0.0)
-        terms = {
-            name: (weights * (cells * (columns.role == role)[:, None]).sum(-1)).sum((1, 2)).mean()
-            for name, role in (("state", STATE), ("reward", REWARD))
-        }
-        return (weights * (cells.sum(-1) / wanted.sum(1)[:, None])).sum(2), terms
 
     def weights(self, model: WorldModel, window: Window) -> Tensor:
         """``[B, R]`` 1 for each predicted row, 0 for padding: rows 1 on, or, with the first row, all."""
@@ -82,19 +72,28 @@ class NextStep(nn.Module):
         """Whether the first row's cells are trained."""
         return self.config.first_row and model.autoregressive
 
-    def _cells(self, model: WorldModel, window: Window) -> tuple[Columns, Tensor, Tensor]:
-        """The predicted columns, the loss ``[E, B, R, J]`` of their cells, and the weights ``[B, R]`` of rows."""
+    def _cells(self, model: WorldModel, window: Window) -> Tensor:
+        """The loss ``[E, B, R, J]`` of the cells of all rows; where nothing is predicted, any number."""
+        packed = model.packed(window).packed
+        if packed is None:
+            cells = self._losses(model, window, ())
+        else:
+            cells = packed.spread(self._losses(model, packed.window, packed.blocks), window.columns.width)
+        if self.starts_early(model):
+            first = torch.zeros_like(cells[0, 0], dtype=torch.bool)
+            first[0, 0] = True  # nothing comes before it that could predict it; it counts all the same
+            cells = cells.masked_fill(first, 0.0)
+        return cells
+
+    def _losses(self, model: WorldModel, window: Window, blocks: tuple[Block, ...]) -> Tensor:
+        """The same of a window as it is, which may be a packed one."""
         count = window.columns.width
         columns, values = window.columns.take(slice(count)), window.values[:, :, :count]
-        if not self.starts_early(model):
-            raw = model.following(window)[..., :count, :]
-            cells = model.head.loss(raw, values[:, :-1], values[:, 1:], columns)
-            return columns, cells, self.weights(model, window)
-        raw = model.parameters_of(window, own=True)[..., :count, :]
-        cells = model.head.loss(raw, torch.cat([values[:, :1], values[:, :-1]], 1), values, columns)
-        first = torch.zeros_like(cells[0, 0], dtype=torch.bool)
-        first[0, 0] = True  # nothing comes before it that could predict it; it counts all the same
-        return columns, cells.masked_fill(first, 0.0), self.weights(model, window)
+        if self.starts_early(model):
+            raw = model.parameters_of(window, blocks, own=True)[..., :count, :]
+            return model.head.loss(raw, torch.cat([values[:, :1], values[:, :-1]], 1), values, columns)
+        raw = model.following(window, blocks)[..., :count, :]
+        return model.head.loss(raw, values[:, :-1], values[:, 1:], columns)
 
     def _bootstrap(self, model: WorldModel, window: Window, cells: Tensor) -> Tensor | float:
         """``[E, B, R]`` how often each member's resampling holds each row; 1 where nothing is resampled."""
@@ -105,9 +104,3 @@ class NextStep(nn.Module):
         rows = window.row[:, None] - torch.arange(count, 0, -1, device=window.row.device)
         source = torch.zeros_like(rows) if window.source is None else window.source[:, None] << 40
         return bootstrap_weights(rows + source, members, model.recipe.seed)
-
-
-def _in_order(windows: Tensor, places: list[Tensor | None]) -> Tensor:
-    """``[E, B]`` of windows that were taken in groups, as they lie in the batch."""
-    known = [own for own in places if own is not None]
-    return windows[:, torch.cat(known).argsort()] if known else windows

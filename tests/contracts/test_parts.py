@@ -19,7 +19,7 @@ from wmzoo.data.splits import merge_variates
 from wmzoo.data.windows import gather
 from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
-from wmzoo.trajectories import Variates, Window, by_width, columns_of
+from wmzoo.trajectories import Variates, Window, columns_of, pack
 
 KINDS = ("tokenizers", "backbones", "heads", "objectives")
 TOKENIZERS, BACKBONES, HEADS, OBJECTIVES = (sorted(registry.paths(kind)) for kind in KINDS)
@@ -207,12 +207,14 @@ def test_a_mixed_batch_is_the_same_packed_padded_and_window_by_window(backbone, 
     model = toy_model("gauss_hist", backbone, head, named["toy"], model=settings).to(dtype).train()
     source, ends = np.array([1, 0, 1, 2, 0, 2]), np.array([1, 3, 120, 43, 9, 200])
     both = in_precision(gather(sets, source, ends, 6, named), dtype)
-    widths = [part.values.shape[2] for _, part in by_width(both)]
-    assert widths == [4, 6, 9] and all(part.columns.mask.all() for _, part in by_width(both))
+    packed = pack(both)
+    assert [width for _, width in packed.blocks] == [4, 4, 6, 6, 9, 9] and packed.window.columns.mask.all()
+    assert packed.window.values.numel() == int(both.variate_mask.sum()) * both.values.shape[1]
     rows = int(model.objective.weights(model, both).sum())
-    model.packs = True
+    model.packs = model.packs or "columns"  # any backbone can, whether it gains from it or not
+    model.packs = model.packs if not model.backbone.batched else ""
     packed, slopes = model.loss(both), loss_and_gradient(model, both)[1]
-    model.packs = False
+    model.packs = ""
     padded, other = model.loss(both), loss_and_gradient(model, both)[1]
     near = dict(zip(("rtol", "atol"), EXACT[dtype], strict=True))
     torch.testing.assert_close(slopes, other, **near)
@@ -221,6 +223,20 @@ def test_a_mixed_batch_is_the_same_packed_padded_and_window_by_window(backbone, 
     ones = [gather(sets, source[i : i + 1], ends[i : i + 1], 6, named) for i in range(len(source))]
     single = [model.loss(in_precision(one, dtype), rows).total for one in ones]
     torch.testing.assert_close(sum(single), packed.total, **near)
+
+
+@pytest.mark.parametrize("backbone", [b for b in BACKBONES if registry.find("backbones", b).build.autoregressive])
+def test_with_its_first_row_a_packed_batch_is_the_same_too(backbone):
+    (item, variates), (wide_item, wide) = toy_data(), toy_data(environment="wide", states=5, actions=3)
+    objective, ends = {"name": "next_step", "first_row": True}, np.array([30, 3, 120, 43])
+    model = toy_model("gauss_hist", backbone, "categorical", variates, objective=objective).double().train()
+    both = gather([item, wide_item], np.array([1, 0, 1, 0]), ends, 6, {"toy": variates, "wide": wide})
+    both = in_precision(both, torch.float64)
+    assert model.packs and model.objective.starts_early(model)
+    packed, slopes = model.loss(both), loss_and_gradient(model, both)[1]
+    model.packs = ""
+    torch.testing.assert_close(slopes, loss_and_gradient(model, both)[1], rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(packed.windows, model.loss(both).windows, rtol=1e-12, atol=1e-13)
 
 
 def in_precision(window, dtype):

@@ -436,7 +436,7 @@ def moments(golden: Golden) -> Iterator[Check]:
     count = window.columns.width
     with torch.no_grad():
         raw = model.parameters_of(window)[:, :, 0, :count]
-        mean, log_variance = model.head._split(raw, window.columns.role[:, :count])
+        mean, log_variance = model.head._split(raw, window.columns.take(slice(count)))
     yield Check("means", _apart(mean, _used(golden, recorded["mean"])), 1e-5)
     yield Check("log-variances", _apart(log_variance, _used(golden, recorded["logvar"])), 1e-5)
 

@@ -90,6 +90,7 @@ def _point(backbone: str, size: dict[str, int], repeats: int, device: torch.devi
     tokens = torch.rand(size["B"], size["T"], size["M"], 1, device=device)
     layout = Layout(
         role=torch.full((size["B"], size["M"]), STATE, device=device),
+        place=torch.arange(size["M"], device=device).expand(size["B"], -1),
         valid=torch.ones(size["B"], size["T"], dtype=torch.bool, device=device),
         dense=True,
         kernel="auto",
@@ -97,7 +98,8 @@ def _point(backbone: str, size: dict[str, int], repeats: int, device: torch.devi
     seconds = min(measure(lambda: module(tokens, layout).sum().backward(), repeats, device).seconds)
     with torch.device("meta"):
         blank, empty = _module(backbone, size), torch.rand(tokens.shape)
-        plain = Layout(role=layout.role.to("meta"), valid=layout.valid.to("meta"), dense=True, kernel="matmul")
+        role, place, valid = (x.to("meta") for x in (layout.role, layout.place, layout.valid))
+        plain = Layout(role=role, place=place, valid=valid, dense=True, kernel="matmul")
     with FlopCounterMode(display=False) as counter:
         blank(empty, plain).sum().backward()
     return seconds, float(counter.get_total_flops())

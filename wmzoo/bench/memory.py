@@ -106,8 +106,7 @@ def _training(config: Config, folder: str, backbone: str, *settings: str) -> Hel
     before = _held(choose_device(config.device))
     trainer = make_trainer(bench, Path(folder) / TRAIN, backbone, "fp32", *settings)
     for number in range(2):
-        window, rows = trainer.sampler[number]
-        trainer.update(window.to(trainer.device), rows)
+        trainer.update(*trainer.sampler[number])
     must = 16 * sum(p.numel() for p in trainer.model.parameters()) / 1e6
     peak = peak_memory_mb(trainer.device) - before
     return Held(peak, must, "training: weights, gradients and two moments of the optimizer")

@@ -91,5 +91,4 @@ def make_trainer(config: Config, corpus: Path, backbone: str, precision: str, *o
 
 def _step(trainer: Trainer) -> Callable[[], object]:
     window, rows = trainer.sampler[0]
-    window = window.to(trainer.device)
     return lambda: trainer.update(window, rows)
