@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmzoo.bench import evaluation, growth, machine, memory, rows, start, train
+from wmzoo.bench import batches, evaluation, growth, machine, memory, rows, start, train
 from wmzoo.bench.machine import Machine
 from wmzoo.bench.rows import Row, measure, print_rows
 from wmzoo.cli import main
@@ -52,6 +52,14 @@ def test_a_training_step_is_that_of_the_training_loop(workdir):
     assert list(workdir.iterdir()) == [], "nothing is left behind"
     with pytest.raises(Exception, match="lerning_rate"):
         train.bench(train.Config(blocks=1, settings=("train.lerning_rate=1",)), CPU, quiet=True)
+
+
+def test_packed_batches_beside_padded_ones_and_those_of_one_environment(workdir):
+    config = batches.Config(size="XXS", batch=4, batches=2, repeats=1)
+    found = batches.bench(config, CPU, quiet=True)
+    assert [bool(row.reference) for row in found] == [True, False] * 2 and all(row.unit == rows.TOKENS for row in found)
+    assert all(0 < row.ours < row.floor for row in found) and list(workdir.iterdir()) == []
+    assert found[2].of_reference > 1.5, "of tdm, whose attention grows with the square of a padded row"
 
 
 def test_costs_grow_as_theory_has_it_and_are_drawn(workdir):

@@ -12,7 +12,7 @@ from typing import Any
 from wmzoo.bench.rows import Row
 from wmzoo.errors import WmzooError
 
-PARTS = ("start", "data", "memory", "evaluation", "attention", "rollout", "train")
+PARTS = ("start", "data", "memory", "evaluation", "attention", "rollout", "train", "batches")
 MODULES = {"attention": "growth"}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +20,26 @@ EPISODE_ROWS, SET_EPISODES = 1001, 100
 def made_corpus(path: Path, megabytes: float) -> Path:
     """Write a corpus of at least so many MB, and of one set at the least; its rows are smooth noise."""
     each = EPISODE_ROWS * SET_EPISODES * COLUMNS * 4 / 1e6
-    write_corpus(path, _sets(max(1, round(megabytes / each + 0.5))), {"made": "for measurements"})
+    sets = (_set("made", number, STATES, SET_EPISODES) for number in range(max(1, round(megabytes / each + 0.5))))
+    write_corpus(path, sets, {"made": "for measurements"})
     return path
 
 
-def _sets(count: int) -> Iterator[TrajectorySet]:
-    names = [*(f"x{i}" for i in range(STATES)), "reward", *(f"action:{i}" for i in range(ACTIONS))]
-    records = np.zeros(SET_EPISODES, EPISODE)
+def made_environments(path: Path, states: Sequence[int]) -> Path:
+    """Write a small corpus with an environment for each of some numbers of states."""
+    sets = (_set(f"made-{count}", number, count, 10) for number, count in enumerate(states))
+    write_corpus(path, sets, {"made": "for measurements"})
+    return path
+
+
+def _set(environment: str, number: int, states: int, episodes: int) -> TrajectorySet:
+    actions = min(states, ACTIONS)
+    names = [*(f"x{i}" for i in range(states)), "reward", *(f"action:{i}" for i in range(actions))]
+    records = np.zeros(episodes, EPISODE)
     records["truncated"] = True
-    for number in range(count):
-        rng = np.random.default_rng(number)
-        rows = rng.standard_normal((SET_EPISODES, EPISODE_ROWS, COLUMNS), np.float32)
-        smooth = (rows + np.roll(rows, 1, 1) + np.roll(rows, 2, 1)) / 3
-        yield make_set("made", f"set{number}", names, STATES, 0.05, list(smooth), records, {"made": "random numbers"})
+    rows = np.random.default_rng(number).standard_normal((episodes, EPISODE_ROWS, len(names)), np.float32)
+    smooth = list((rows + np.roll(rows, 1, 1) + np.roll(rows, 2, 1)) / 3)
+    return make_set(environment, f"set{number}", names, states, 0.05, smooth, records, {"made": "random numbers"})
 
 
 def made_variates() -> Variates:

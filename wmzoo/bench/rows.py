@@ -14,7 +14,8 @@ from rich.table import Table
 
 from wmzoo.progress import console
 
-CPU_S, SECONDS, RATE, MB = "cpu s", "s", "windows/s", "MB"
+CPU_S, SECONDS, MB = "cpu s", "s", "MB"
+RATE, TOKENS = RATES = ("windows/s", "tokens/s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Row:
 
     Attributes:
         what: was measured.
-        unit: ``cpu s`` (processor seconds of all threads), ``s``, ``windows/s`` or ``MB``.
+        unit: ``cpu s`` (processor seconds of all threads), ``s``, ``windows/s``, ``tokens/s`` or ``MB``.
         ours: the median of what was measured.
         least, most: of what was measured.
         floor: the least (of a rate, the most) that this machine allows; None where there is none.
@@ -60,7 +61,7 @@ class Row:
         return None if not self.released else self.ours / self.released
 
     def _times(self, more: float, less: float) -> float:
-        return less / more if self.unit == RATE else more / less
+        return less / more if self.unit in RATES else more / less
 
     def plain(self) -> dict[str, Any]:
         """JSON of it, with the ratios."""
@@ -76,7 +77,7 @@ class Measured:
 
     def row(self, what: str, unit: str = CPU_S, count: float = 1.0, **others: Any) -> Row:
         """As a row of seconds for each of ``count``, or of so many a second."""
-        values = [count / s if unit == RATE else s / count for s in self.seconds]
+        values = [count / s if unit in RATES else s / count for s in self.seconds]
         return Row(what=what, unit=unit, ours=statistics.median(values), least=min(values), most=max(values), **others)
 
 
