@@ -31,7 +31,7 @@ from wmzoo.model import Loss, WorldModel, build
 from wmzoo.progress import bar
 from wmzoo.recipe import Recipe, TrainConfig
 from wmzoo.runs import RunData, prepare, run_folder
-from wmzoo.trajectories import Window
+from wmzoo.trajectories import Window, moved
 
 VALIDATION_BATCH = 256
 FUSED = ("adam", "adamw", "sgd")  # optimizers of torch that have one kernel for all of their work, on every device
@@ -199,7 +199,7 @@ class Trainer:
         What is padded is looked up here, while the windows are on the host, so that the step waits for no device.
         """
         self.tokens += int(window.variate_mask.sum()) * window.values.shape[1] * self.world
-        clipped, count = self.model.clipped(window).to(self.device), self.settings.accumulate
+        clipped, count = moved(self.model.clipped(window), self.device), self.settings.accumulate
         parts = [self.model.packed(window.index(slice(i, None, count))).to(self.device) for i in range(count)]
         return self._optimize(parts, rows, clipped)
 

@@ -230,7 +230,7 @@ class Window:
     def to(self, device: torch.device | str) -> Window:
         """The same on another device."""
         packed = None if self.packed is None else self.packed.to(device)
-        return dataclasses.replace(self._map(lambda x: x.to(device)), packed=packed)
+        return dataclasses.replace(self._map(lambda x: moved(x, device)), packed=packed)
 
     def index(self, rows: Any) -> Window:
         """The chosen windows of the batch (any index that a tensor takes for its first axis)."""
@@ -249,6 +249,11 @@ class Window:
             source=None if self.source is None else function(self.source),
             dense=self.dense,
         )
+
+
+def moved(x: Tensor, device: torch.device | str) -> Tensor:
+    """The same on another device; a copy to CUDA does not wait for what the device has to do first."""
+    return x.to(device, non_blocking=torch.device(device).type == "cuda")
 
 
 def pad_columns(window: Window, multiple: int) -> Window:
@@ -288,7 +293,7 @@ class Packed:
 
     def to(self, device: torch.device | str) -> Packed:
         """The same on another device."""
-        return dataclasses.replace(self, window=self.window.to(device), owner=self.owner.to(device))
+        return dataclasses.replace(self, window=self.window.to(device), owner=moved(self.owner, device))
 
     def spread(self, cells: Tensor, columns: int) -> Tensor:
         """Numbers ``[E, N, R, 1]`` of packed columns as ``[E, B, R, J]`` of the first columns; 0 where padded."""

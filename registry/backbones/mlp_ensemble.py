@@ -9,7 +9,7 @@ All members are trained at once, as one batch of weights. Tokens of more than on
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,11 +89,16 @@ class MLPEnsemble(Backbone):
         x = rearrange(tokens, "b t m k -> 1 (b t m) k")
         x = x if self.embed is None else self.embed(x)
         x = rearrange(x, "e (b t m) k -> e b t m k", b=batch, t=time)
-        x = rearrange(_pick(x, self._sources(layout.role), self.config.pad), "e b t s k -> e (b t) (s k)")
-        for layer in self.hidden:
+        states, actions = self._filled(variates)
+        features, every = x.shape[-1], self.config.max_states
+        first = [slice(states * features), slice(every * features, (every + actions) * features)]
+        last = [slice(states * self.outputs), slice(every * self.outputs, None)]
+        x = _pick(x, self._sources(layout.role, states, actions), self.config.pad)
+        x = nn.functional.silu(self.hidden[0](rearrange(x, "e b t s k -> e (b t) (s k)"), inputs=first))
+        for layer in list(self.hidden)[1:]:
             x = nn.functional.silu(layer(x))
-        out = rearrange(self.out(x), "e (b t) (s p) -> e b t s p", b=batch, p=self.outputs)
-        return _pick(out, self._slots(layout.role))
+        out = rearrange(self.out(x, outputs=last), "e (b t) (s p) -> e b t s p", b=batch, p=self.outputs)
+        return _pick(out, self._slots(layout.role, states))
 
     def penalty(self) -> Tensor:
         """Half the squared weights of each layer by its decay, summed over members (Chua et al. 2018)."""
@@ -111,18 +116,23 @@ class MLPEnsemble(Backbone):
             )
         return ""
 
-    def _sources(self, role: Tensor) -> Tensor:
-        """``[B, slots]`` the column that each padded input is read from; -1 for the padding."""
+    def _filled(self, variates: int) -> tuple[int, int]:
+        """How many slots for states and for actions so many columns can fill; zeros in the others would add nothing."""
+        most = self.config.max_states, self.config.max_actions
+        return most if self.config.pad else (min(most[0], variates - 1), min(most[1], variates - 1))
+
+    def _sources(self, role: Tensor, state_slots: int, action_slots: int) -> Tensor:
+        """``[B, slots]`` the column that each input is read from; -1 for the padding."""
         states, actions = (role == STATE).sum(1, keepdim=True), (role == ACTION).sum(1, keepdim=True)
-        state = torch.arange(self.config.max_states, device=role.device).expand(len(role), -1)
-        action = torch.arange(self.config.max_actions, device=role.device).expand(len(role), -1)
+        state = torch.arange(state_slots, device=role.device).expand(len(role), -1)
+        action = torch.arange(action_slots, device=role.device).expand(len(role), -1)
         first = torch.where(state < states, state, -1)
         return torch.cat([first, torch.where(action < actions, action + states + 1, -1)], 1)
 
-    def _slots(self, role: Tensor) -> Tensor:
+    def _slots(self, role: Tensor, state_slots: int) -> Tensor:
         """``[B, M]`` the output that holds each column's parameters; -1 where nothing is predicted."""
         column = torch.arange(role.shape[1], device=role.device).expand_as(role)
-        return torch.where(role == STATE, column, torch.where(role == REWARD, self.config.max_states, -1))
+        return torch.where(role == STATE, column, torch.where(role == REWARD, state_slots, -1))
 
 
 def _pick(x: Tensor, index: Tensor, fill: float = 0.0) -> Tensor:
@@ -141,7 +151,13 @@ class BatchedLinear(nn.Module):
         std = 1 / (2 * math.sqrt(inputs))
         nn.init.trunc_normal_(self.weight, std=std, a=-2 * std, b=2 * std)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[E, N, in]``, or ``[1, N, in]`` for all members, to ``[E, N, out]``."""
-        x = x.expand(len(self.weight), -1, -1)
-        return torch.baddbmm(self.bias, x, self.weight)
+    def forward(self, x: Tensor, inputs: Sequence[slice] = (), outputs: Sequence[slice] = ()) -> Tensor:
+        """``[E, N, in]``, or ``[1, N, in]`` for all members, to ``[E, N, out]``; of some inputs or outputs, if told."""
+        weight, bias = _joined(self.weight, 1, inputs), _joined(self.bias, 2, outputs)
+        return torch.baddbmm(bias, x.expand(len(weight), -1, -1), _joined(weight, 2, outputs))
+
+
+def _joined(x: Tensor, dim: int, parts: Sequence[slice]) -> Tensor:
+    """Some parts of an axis, one behind another; all of it if none are named, or if they are all there is."""
+    kept = [x[(slice(None),) * dim + (part,)] for part in parts]
+    return x if sum(part.shape[dim] for part in kept) in (0, x.shape[dim]) else torch.cat(kept, dim)

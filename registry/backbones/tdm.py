@@ -17,6 +17,7 @@ from wmzoo.layers import OFFICIAL as TRANSFORMER
 from wmzoo.layers import Attention, FeedForward, TokenEmbedding, TransformerConfig, dense
 from wmzoo.memory import Memory, Past, Put
 from wmzoo.recipe import setting
+from wmzoo.trajectories import moved
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +110,14 @@ class TDM(Backbone):
 
     def _packed_cells(self, tokens: Tensor, layout: Layout) -> Tensor:
         """``[N, T, 1, P]`` what the cell before each says of it; zeros for a window's first, and where padded."""
-        places, lengths = _sequences(layout)
+        places, later, lengths = _sequences(layout)
         x = self.embed(tokens, layout.role, layout.place, layout.positions(self.config.count_padding))
         x = rearrange(x, "n t 1 d -> (n t) d")[places][None]
         for block in self.blocks:
             x = block(x, None, None, layout.kernel, lengths)
         out = self.head(x[0])
-        firsts = torch.tensor([0, *np.cumsum(lengths)[:-1]], device=out.device)
-        before = torch.cat([out[:1], out[:-1]]).index_fill(0, firsts, 0.0)
-        own = out.new_zeros(tokens.shape[0] * tokens.shape[1], out.shape[1]).index_copy(0, places, before)
+        own = out.new_zeros(tokens.shape[0] * tokens.shape[1], out.shape[1])
+        own = own.index_copy(0, places[later], out[later - 1])
         return rearrange(own, "(n t) p -> n t 1 p", n=tokens.shape[0])
 
     def memory(self, rows: int, columns: int) -> Past:
@@ -209,12 +209,19 @@ class Block(nn.Module):
         return self.feed(self.attention(x, put, causal=True, keys=keys, kernel=kernel, lengths=lengths))
 
 
-def _sequences(layout: Layout) -> tuple[Tensor, tuple[int, ...]]:
-    """Which places ``[S]`` among ``[N, T]`` the packed windows read one after another, row by row; how many each."""
+def _sequences(layout: Layout) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """How packed windows are read, row by row and one behind another.
+
+    Returns:
+        The places ``[S]`` among ``[N, T]`` in that order; which of the ``S`` are not the first of their window; and
+        how many each window has.
+    """
     rows, start, found = layout.valid.shape[1], 0, []
     for padded, width in layout.blocks:
         columns = np.arange(start, start + width) * rows
         found.append((columns + np.arange(padded, rows)[:, None]).ravel())
         start += width
-    places = torch.from_numpy(np.concatenate(found)).to(layout.role.device)
-    return places, tuple(len(own) for own in found)
+    lengths = tuple(len(own) for own in found)
+    later = np.delete(np.arange(sum(lengths)), np.cumsum((0, *lengths[:-1])))
+    device = layout.role.device
+    return moved(torch.from_numpy(np.concatenate(found)), device), moved(torch.from_numpy(later), device), lengths
