@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wmzoo.data.splits import check_finite, fingerprints
+from wmzoo.data.splits import check_finite, fingerprints, known_episodes
 from wmzoo.data.store import Corpus, TrajectorySet
 from wmzoo.data.terminated import as_trained
 from wmzoo.data.windows import gather
@@ -57,7 +57,7 @@ def choose(
         _check_trained(corpus, key, about)
     environments = {corpus.sets[key].environment for key in manifest["sets"]}
     items = [item for item in corpus.sets.values() if item.environment in environments]
-    known = {mark for about in manifest["sets"].values() for mark in about["fingerprints"]}
+    known = known_episodes(manifest)
     return [_cell(item, manifest, variates[item.environment], known, accept_seen) for item in items]
 
 
@@ -72,7 +72,7 @@ def unseen(corpus: Corpus, manifest: Mapping[str, Any], variates: Mapping[str, V
     Raises:
         WmzooError: the columns differ, or the run has seen an episode under another name.
     """
-    known = {mark for about in manifest["sets"].values() for mark in about["fingerprints"]}
+    known = known_episodes(manifest)
     items = [item for item in corpus.sets.values() if item.environment in variates]
     return [_cell(item, manifest, variates[item.environment], known, accept_seen=False) for item in items]
 
@@ -100,8 +100,9 @@ def _cell(
     seen = [e for e, mark in zip(episodes, fingerprints(plain, episodes), strict=True) if mark in known]
     if seen and not accept_seen:
         raise WmzooError(
-            f"set {item.key}: the run was trained or validated on episode {seen[0]} (one of {len(seen)}), so this is "
-            "no test; leave the set out of the corpus, or accept it as in-distribution: in_distribution=true."
+            f"set {item.key}: the run, or one that it started from, was trained or validated on episode {seen[0]} (one "
+            f"of {len(seen)}), so this is no test; leave the set out of the corpus, or accept it as in-distribution: "
+            "in_distribution=true."
         )
     inside = (trained and "imported" not in manifest) or bool(seen)
     return Cell(item=item, episodes=episodes, distribution=IN if inside else OUT, seen=len(seen))

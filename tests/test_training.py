@@ -19,8 +19,9 @@ from systems import SMALL, run_until, system_corpus, system_set, toy_recipe
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wmzoo import checkpoint, recipe, tracking, training
-from wmzoo.data.store import write_corpus
+from wmzoo.data.store import open_corpus, write_corpus
 from wmzoo.errors import WmzooError
+from wmzoo.files import read_json
 from wmzoo.recipe import Source, check
 
 DROPOUT = {"backbone": {"name": "trajworld", **SMALL["trajworld"], "dropout": 0.1}}
@@ -254,6 +255,40 @@ def test_fast_ways_end_where_the_reference_does(workdir, backbone):
     reference, fused, rounded = map(np.array, ends.values())
     np.testing.assert_allclose(fused, reference, rtol=2e-3)
     assert abs((rounded - reference).mean()) < reference.std(ddof=1)
+
+
+def test_episodes_that_an_earlier_run_learned_from_are_no_test(workdir):
+    from wmzoo.evaluation import cells
+
+    def chosen(folder):
+        model, manifest = checkpoint.load(folder), read_json(folder / "manifest.json")
+        return cells.choose(open_corpus(workdir / "toy.h5"), manifest, model.variates)
+
+    first = training.train(toy(workdir), quiet=True)
+    assert chosen(first)
+    other = {"data": {"split": {"seed": 1}}, "init_from": str(first)}
+    second = training.train(toy(workdir, **other), quiet=True)
+    third = training.train(toy(workdir, init_from=str(second), train={"steps": 0}), quiet=True)
+    for folder in (second, third):
+        with pytest.raises(WmzooError, match="one that it started from, was trained or validated on episode"):
+            chosen(folder)
+    assert chosen(training.train(toy(workdir, init_from=str(first), train={"steps": 0}), quiet=True))
+
+
+def test_without_a_step_the_weights_stay_and_are_evaluated(workdir):
+    from wmzoo.report import print_evaluation
+
+    first = training.train(toy(workdir), quiet=True)
+    zero = training.train(toy(workdir, init_from=str(first), train={"steps": 0}, name="zero"), quiet=True)
+    a, b = checkpoint.load(first).state_dict(), checkpoint.load(zero).state_dict()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    (row,) = csv.DictReader((zero / "history.csv").open())
+    assert float(row["step"]) == 0 and np.isfinite(float(row["validation_loss"]))
+    print_evaluation(
+        str(zero), "transition/v1", ["windows=16", "rollouts=4", "context=5", "horizons=[1,5]"], quiet=True
+    )
+    with pytest.raises(WmzooError, match="already trained"):
+        training.train(toy(workdir, init_from=str(first), train={"steps": 0}, name="zero"), resume=True, quiet=True)
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler on a CPU")

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wmzoo.data.splits import known_episodes
 from wmzoo.errors import WmzooError
-from wmzoo.files import replacing
+from wmzoo.files import read_json, replacing
 from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
 from wmzoo.trajectories import Variates
@@ -108,6 +109,15 @@ def initialise(model: WorldModel, run: str) -> None:
             "the recipe to take the checkpoint's own."
         )
     model.load_state_dict(weights)
+
+
+def seen_before(run: str) -> list[str]:
+    """Fingerprints of the episodes that a run, and those that it started from itself, trained or validated on.
+
+    Of an imported model nobody knows them; then there are none.
+    """
+    path = find(run).parent / "manifest.json"
+    return sorted(known_episodes(read_json(path))) if path.is_file() else []
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | str:

@@ -131,7 +131,7 @@ class ModelConfig:
 class TrainConfig:
     """One training loop for every model."""
 
-    steps: int = setting(help="optimizer steps", low=1)
+    steps: int = setting(help="optimizer steps; with 0 the weights stay as they begin", low=0)
     batch_size: int = setting(64, "windows of a step, over all processes", symbol="B", low=1)
     accumulate: int = setting(1, "parts that a process cuts its batch into", low=1)
     optimizer: str = setting("adamw", "any optimizer of torch.optim or timm, by its lower-case name")

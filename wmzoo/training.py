@@ -129,6 +129,7 @@ class Trainer:
         self.history: list[dict[str, float]] = []
         self.run_id = ""
         last = self._last_checkpoint(resume)
+        self.manifest = {**self.data.manifest, "earlier": self._earlier()}
         self.model = self._fresh() if last is None else checkpoint.restore(last)[0]
         self.model.to(self.device).train()
         self.optimizer = make_optimizer(self.model, self.settings)
@@ -147,6 +148,13 @@ class Trainer:
         early = self.model.objective.starts_early(self.model)
         memory = recipe.data.memory * 1e6
         self.sampler = Batches(self.data.sampler(recipe), self.data.variates, rank, world, early, memory)
+
+    def _earlier(self) -> list[str]:
+        """Fingerprints of the episodes that the weights have learned from before; kept once the run has begun."""
+        path = self.folder / "manifest.json"
+        if path.is_file():
+            return list(read_json(path).get("earlier", ()))
+        return checkpoint.seen_before(self.recipe.init_from) if self.recipe.init_from else []
 
     def _fresh(self) -> WorldModel:
         model = build(self.recipe, self.data.variates)
@@ -171,6 +179,9 @@ class Trainer:
             self._finish()
 
     def _loop(self, quiet: bool) -> None:
+        if not self.settings.steps:
+            self.history.append({"step": 0})
+            self._validate_and_save()
         points: list[dict[str, float]] = []
         unread: list[_Point] = []
         every = max(1, self.settings.validate_every // 20)
@@ -331,7 +342,7 @@ class Trainer:
         """Begin the run's folder, once all that can be wrong with the recipe and the data has been checked."""
         with replacing(self.folder / "recipe.yaml") as partial:
             partial.write_text(self.recipe.to_yaml())
-        write_json(self.folder / "manifest.json", self.data.manifest)
+        write_json(self.folder / "manifest.json", self.manifest)
 
     def _restore(self, last: Path) -> None:
         tensors, header = checkpoint.read(last)

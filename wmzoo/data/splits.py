@@ -85,6 +85,12 @@ def manifest(corpus: Corpus, splits: Mapping[str, Split], settings: Mapping[str,
     return {"corpus": str(corpus.path), "sha256": sha, **body}
 
 
+def known_episodes(manifest: Mapping[str, Any]) -> set[str]:
+    """Fingerprints of the episodes that a run's weights may have learned from, ``earlier`` runs included."""
+    own = {mark for about in manifest["sets"].values() for mark in about["fingerprints"]}
+    return own | set(manifest.get("earlier", ()))
+
+
 def merge_variates(
     parts: Sequence[tuple[TrajectorySet, np.ndarray]], widen: float = 0.0, trim: float = 0.0
 ) -> Variates:
