@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -236,6 +238,19 @@ def test_both_futures_share_their_context_and_ranges_come_from_other_episodes():
     assert (right[:, now:-1, -1] == 0.5).all() and (left[:, now:-1, -1] == -0.5).all()
     assert (right[:, -1, 0] > left[:, -1, 0]).all()
     assert played.dt == pytest.approx(0.04) and len(np.unique(right[:, 0, 0])) == CARTS.episodes
+
+
+def test_the_futures_that_are_scored_lie_inside_of_the_ranges():
+    """What lies outside a model that predicts bins can't say."""
+    config = zero_shot_cartpoles.Config()
+    played = zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], config)
+    count, low, high = played.variates.predicted, played.variates.low, played.variates.high
+    ends = played.rows[:, :, -1, :count]
+    outside = (ends < low[:count]) | (ends > high[:count])
+    assert outside.mean() < 0.02 and outside[..., played.variates.names.index("qvel:slider")].mean() < 0.02
+    fewer = zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], CARTS)
+    other = dataclasses.replace(CARTS, ranges=CARTS.ranges + 2)
+    assert np.array_equal(fewer.rows, zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], other).rows)
 
 
 def test_a_run_trained_on_a_cart_is_refused():
