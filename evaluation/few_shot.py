@@ -28,9 +28,9 @@ from wmzoo.evaluation.boards import Column, describe, summary
 from wmzoo.evaluation.cells import Cell
 from wmzoo.evaluation.comparison import Comparison
 from wmzoo.evaluation.metrics import Units
-from wmzoo.evaluation.ranking import UNDEFINED, interval
+from wmzoo.evaluation.ranking import UNDEFINED
 from wmzoo.evaluation.records import RunRecord
-from wmzoo.evaluation.zero_shot import DRAWS, resample
+from wmzoo.evaluation.zero_shot import DRAWS, estimated, resample
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
@@ -161,7 +161,7 @@ def _means(group: Sequence[tuple[Array, np.ndarray]]) -> list[dict[str, Any]]:
     if not group:
         return [dict(UNDEFINED), dict(UNDEFINED)]
     value, drawn = np.mean([errors.mean(0) for errors, _ in group], 0), resample(group, DRAWS)
-    return [interval(float(value[i]), drawn[:, i]) for i in range(2)]
+    return [estimated(float(value[i]), drawn[:, i]) for i in range(2)]
 
 
 def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: str = "") -> Comparison:

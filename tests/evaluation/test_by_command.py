@@ -53,7 +53,9 @@ def test_zero_shot_of_held_out_gravities(workdir, pendulums, capsys):
     assert main(asked) == 0
     found = metrics_of(pendulums)
     assert found["zero_shot-pendulum-gravity-v1/held out/h5"] > 0
+    assert found["zero_shot-pendulum-gravity-v1/held out squared/h5"] > 0
     assert main(["compare", "toy", "--protocol", "zero_shot/pendulum-gravity/v1"]) == 0
+    assert "held out squared" in capsys.readouterr().out
     assert (workdir / "comparisons/toy/zero_shot-pendulum-gravity-v1/comparison.png").stat().st_size > 10_000
 
 
