@@ -143,7 +143,7 @@ def _choose(
     if not mine:
         raise WmzooError(
             f"{family.protocol}: the run was trained on no {family.component} environment, so ranges of those held "
-            f"out are unknown; train one with `wmzoo train {family.component}`."
+            f"out are unknown; train one with `wmzoo train {family.component}-mini`."
         )
     known = [c for c in cells.choose(corpus, manifest, model.variates) if c.item.environment in mine]
     known = sorted((c for c in known if c.distribution == cells.IN), key=lambda c: c.item.environment)
