@@ -41,6 +41,12 @@ def test_few_shot(workdir, capsys):
     assert (workdir / "comparisons/toy/few_shot-v1/comparison.png").stat().st_size > 10_000
 
 
+def test_training_tells_the_protocols_of_its_recipe(workdir, capsys):
+    run(workdir, "toy.h5", [system_set()], evaluate={"few_shot": {}, "zero_shot_cartpoles": {}})
+    told = [line.partition(" evaluate ")[2].split()[1] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert told == ["few_shot/v1", "zero_shot/cartpoles/v1"]
+
+
 @pytest.fixture
 def pendulums(workdir):
     names = [f"pendulum-gravity-{gravity}" for gravity in PENDULUMS]
