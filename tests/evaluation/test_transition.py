@@ -219,6 +219,23 @@ def test_several_environments_are_told_apart(corpus):
     assert metrics["in/skill"] == np.mean([metrics["curved/a/skill"], metrics["else/other/skill"]])
 
 
+def test_of_many_environments_the_mean_is_told_and_where_the_last_value_is_better(corpus):
+    manifest, variates, _ = trained(corpus)
+    result = json.loads(json.dumps(run(Exact(variates, bias=0.1), corpus, manifest)))
+    tests, model, floors = result["tests"], result["modes"][""], result["floors"]
+    for i in range(20):  # as if there had been so many
+        for found in (tests, model, *floors.values()):
+            found[f"env{i:02d}/a"] = dict(found["curved/a"])
+    model["env03/a"] |= {"nmae": None}
+    model["env07/a"] |= {"nmae": 2 * floors["last value"]["env07/a"]["nmae"]}
+    result["trained_on"] = list(tests)
+    said = "\n".join(str(part) for part in transition.describe(result)[1:])
+    known = np.mean([cell["nmae"] for cell in model.values() if cell["nmae"] is not None])
+    assert f"mean nmae {known:.3g}, of the last value" in said
+    assert "worse on 2 of 22 test sets (env03/a, env07/a)" in said
+    assert "trained on 22 sets, curved/a to env19/a" in transition.describe(result)[0].title
+
+
 def test_a_diverged_model_gives_valid_json(corpus):
     manifest, variates, _ = trained(corpus)
     result = run(Exact(variates, bias=float("nan")), corpus, manifest)
