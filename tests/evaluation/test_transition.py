@@ -12,7 +12,7 @@ from exact import Decoding, Exact, corpus_of, level, rows_of, trained
 from rich.console import Console
 from systems import toy_recipe
 
-from wmzoo import evaluation
+from wmzoo import evaluation, grid
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import transition
 from wmzoo.evaluation.cells import choose, draw
@@ -149,6 +149,29 @@ def test_episodes_trained_on_are_marked_when_they_are_accepted(tmp_path):
     tests = run(Exact(variates), corpus, manifest, in_distribution=True)["tests"]
     assert tests["curved/b"]["distribution"] == "in" and tests["curved/b"]["episodes_seen"] == 1
     assert tests["curved/a"]["episodes_seen"] == 0
+
+
+@pytest.mark.parametrize("name", ["transfer", "unitraj_subsets"])
+def test_the_recipes_of_the_papers_size_are_evaluated_on_sets_that_share_episodes(tmp_path, name):
+    """D4RL's medium-expert is medium and expert in one file."""
+    config = dataclasses.replace(check(grid.cells(name)[0]).evaluate["transition"], context=4, horizons=(1,))
+    medium, expert = rows_of(0, 12, 0.6), rows_of(1, 12, 0.9)
+    sets = {"medium": medium, "expert": expert, "medium-expert": [*medium, *expert]}
+    corpus = corpus_of(tmp_path, [level(*item) for item in sets.items()])
+    for key in corpus.sets:
+        manifest, variates, _ = trained(corpus, key)
+        result = transition.evaluate(Exact(variates), corpus, manifest, config, progress=False)
+        assert len(result["tests"]) == 3 and result["tests"][key]["episodes_seen"] == 0
+
+
+@pytest.mark.parametrize("name", ["unitraj_subsets", "unitraj_subsets-mini"])
+def test_what_pre_training_owes_is_seen_after_training_on_experts(name):
+    """Section 5.5: trained on expert data of each environment, tested on all levels."""
+    cells = [check(source) for source in grid.cells(name)]
+    sets = {cell.data.environments for cell in cells}
+    assert all(len(keys) == 1 and keys[0].endswith("/expert") for keys in sets)
+    per_model = {model: {c.data.environments for c in cells if c.name == model} for model in {c.name for c in cells}}
+    assert all(own == sets for own in per_model.values()), "or the comparison refuses to mix them"
 
 
 def test_another_corpus_than_the_runs_is_refused(tmp_path, corpus):
