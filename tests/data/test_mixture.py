@@ -130,6 +130,7 @@ def test_the_subsets_of_pretraining_are_of_the_parts_that_they_name(workdir):
     assert trained["unitraj-mini-exclude=dmc,modular"] == {"jat", "gym"}
     assert trained["unitraj-mini-fraction=0.01"] == trained["unitraj-mini"] == set(names)
     assert found["unitraj-mini-fraction=0.01"].data.fraction == 0.01
+    assert {recipe.name for recipe in found.values()} == set(found), "pre-training runs are told apart by their names"
     full = next(c for c in grid.cells("transfer-mini") if c.values["name"] == "trajworld-pretrained")
     assert pretraining.named(full.values).hash == found["unitraj-mini"].hash, "made once for both grids"
 
