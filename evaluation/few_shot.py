@@ -4,8 +4,9 @@ Version 1. Training on 1 %, 10 % and all of the episodes (``data.fraction``), fr
 (Yin et al. 2025, section 5.5 and figure 8a). What is predicted is what ``transition/v1`` predicts one step ahead. That
 measures in the training deviations of each run, which change with the episodes; here the unit is the same for every
 share: the deviation over all episodes that were left for training. Ranges are those that the run measured on its own
-episodes, so with few of them some inputs are clipped, as they would be. Floors: the last value, the mean of the
-history, and a ridge regression on the episodes that the run had.
+episodes, so with few of them some inputs are clipped, as they would be. A smaller share is a part of a larger one, and
+the same for every seed, so intervals know nothing of other choices; checkpoints are chosen on all validation episodes
+at every share. Floors: the last value, the mean of the history, and a ridge regression on the run's own episodes.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ def evaluate(
             for cell in mine:
                 report(chosen.index(cell), cell.item.key)
                 errors.append(scorer.measure(cell))
-            about = f"{sum(len(train) for _, train in had)} episodes to train on"
+            count = sum(len(train) for _, train in had)
+            about = f"{count} episode{'s' * (count > 1)} to train on"
             found[f"{environment}, {100 * fraction:g} %"] = {
                 "about": about,
                 "manifest_hash": manifest["sha256"],
