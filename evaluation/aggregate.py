@@ -1,20 +1,23 @@
 """One number a model over many training and test sets: its errors as shares of TrajWorld's from scratch.
 
 Each cell, a training set and a test set of its environment, is divided by the error of TrajWorld trained from scratch
-on it (the mean over seeds); the shares are averaged over cells, and the interval is over seeds, then episodes. Below 1
-is better than TrajWorld from scratch. Floors stand beside.
+on it (the mean over seeds); the shares are averaged over cells. The interval is over seeds, then episodes, of both: a
+draw takes the same episodes and, where there are as many, the same seeds for what is divided and what it is divided by.
+Below 1 is better than TrajWorld from scratch. Floors stand beside.
 
 Paper: Yin et al. 2025 (arXiv 2502.01366), figure 1 and appendix B.3: 15 training sets by 5 test sets, by ``mae``
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from wmzoo.evaluation import tables
-from wmzoo.evaluation.bootstrap import Estimate, estimate
+from wmzoo.evaluation.bootstrap import Estimate, Sample, draws_of
 from wmzoo.evaluation.entries import FLOOR, MODEL, Entry
 from wmzoo.evaluation.records import RunRecord
 
@@ -44,37 +47,64 @@ def relative(entries: Sequence[Entry], of: Sequence[Entry], metric: str) -> dict
         metric: ``mae``, as in the paper, or ``nmae``.
 
     Returns:
-        By title, from the best to the worst; models before floors.
+        By title, from the best to the worst; models before floors. The reference itself has no interval: it is 1.
     """
     whole = {(entry.manifest, key): entry.value([key], metric) for entry in of for key in entry.results[0]}
-    least = {cell: value for cell, value in whole.items() if value}
+    cells = [cell for cell, value in whole.items() if value]
+    base = _measured(of, cells, metric)
     groups: dict[tuple[str, str], list[Entry]] = {}
     for entry in entries:
         title = entry.title.removesuffix(f" {entry.manifest[:6]}")
         groups.setdefault((entry.kind, title), []).append(entry)
     found = []
     for (kind, title), own in groups.items():
-        seeds = list(_samples(own, least, metric))
-        if seeds and np.isfinite([value for samples in seeds for values, _ in samples for value in values]).all():
-            found.append((kind == FLOOR, f"floor: {title}" if kind == FLOOR else title, estimate(seeds)))
+        mine = _measured(own, cells, metric)
+        if base is not None and mine is not None and len(cells):
+            found.append((kind == FLOOR, f"floor: {title}" if kind == FLOOR else title, _share(mine, base)))
     return {title: value for _, title, value in sorted(found, key=lambda item: (item[0], item[2].mean))}
 
 
-def _samples(
-    own: Sequence[Entry], least: Mapping[Cell, float], metric: str
-) -> Iterator[list[tuple[np.ndarray, np.ndarray]]]:
-    """For each seed of a model, the relative errors of the episodes of each cell; nothing if a cell lacks."""
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """Errors of each seed in each cell: the mean ``[S, C]``, and means of resampled episodes ``[S, C, D]``."""
+
+    value: np.ndarray
+    draws: np.ndarray
+
+    def drawn(self) -> np.ndarray:
+        """Means ``[C, D]`` over resampled seeds; rows of as many seeds, which are the same ones, draw the same."""
+        count, _, draws = self.draws.shape
+        picked = np.random.default_rng(0).integers(0, count, (count, draws))
+        return np.asarray(self.draws[picked, :, np.arange(draws)].mean(0).T)  # an index on both sides comes first
+
+
+def _measured(own: Sequence[Entry], cells: Sequence[Cell], metric: str) -> _Measured | None:
+    """The errors of a model; None if a cell lacks, or holds an error that is not finite."""
     by_manifest = {entry.manifest: entry for entry in own}
-    count = min((len(entry.results) for entry in own), default=0)
-    if any(manifest not in by_manifest or key not in by_manifest[manifest].results[0] for manifest, key in least):
-        return
-    for seed in range(count):
-        samples = []
-        for (manifest, key), value in least.items():
-            episodes = by_manifest[manifest].results[seed][key]["by_episode"]
-            errors = np.asarray([np.nan if e is None else e for e in episodes[metric]], float)
-            samples.append((errors / value, np.asarray(episodes["windows"], float)))
-        yield samples
+    if any(manifest not in by_manifest or key not in by_manifest[manifest].results[0] for manifest, key in cells):
+        return None
+    values, draws = [], []
+    for seed in range(min(len(entry.results) for entry in own)):
+        samples = [(key, _sample(by_manifest[manifest].results[seed][key], metric)) for manifest, key in cells]
+        values.append([np.average(errors, weights=windows) for _, (errors, windows) in samples])
+        draws.append([draws_of({key: sample}) for key, sample in samples])
+    return _Measured(np.array(values), np.array(draws)) if np.isfinite(values).all() else None
+
+
+def _sample(cell: Mapping[str, Any], metric: str) -> Sample:
+    episodes = cell["by_episode"]
+    errors = [np.nan if error is None else error for error in episodes[metric]]
+    return np.asarray(errors, float), np.asarray(episodes["windows"], float)
+
+
+def _share(mine: _Measured, base: _Measured) -> Estimate:
+    """The mean over cells of one model's error over the reference's, in every draw of the same episodes."""
+    mean = float((mine.value.mean(0) / base.value.mean(0)).mean())
+    drawn = (mine.drawn() / base.drawn()).mean(0)
+    if not np.ptp(drawn) > 0:
+        return Estimate(mean=mean)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(mean=mean, low=float(low), high=float(high))
 
 
 def grid(records: Sequence[RunRecord], entries: Sequence[Entry], full: bool) -> tables.Grid | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -46,15 +47,16 @@ def compare(
         WmzooError: what no model has a part in differs between runs, or there is no such baseline.
     """
     columns, boards = board_rows.columns_of(records), board_rows.boards(records, bool(mixed))
-    models = list({row.run_ids: row for board in boards for row in board.rows if row.kind == MODEL}.values())
+    models = {row.run_ids: (row, board.environment) for board in boards for row in board.rows if row.kind == MODEL}
+    costs = _costs(list(models.values()))
     made = Comparison(
-        short=[*(_grid(board, columns, full=False) for board in boards), _costs(models)],
-        full=[*(_grid(board, columns, full=True) for board in boards), _costs(models)],
+        short=[*(_grid(board, columns, full=False) for board in boards), costs],
+        full=[*(_grid(board, columns, full=True) for board in boards), costs],
         caption=[
-            heading(records, [len(set(row.seeds)) for row in models]),
+            heading(records, [len(set(row.seeds)) for row, _ in models.values()]),
             legend(columns),
             RULES.format(resampled=resampled),
-            *few(row.seeds for row in models),
+            *few(row.seeds for row, _ in models.values()),
             *(f"MIXED: {problem}." for problem in mixed),
         ],
         lines=[_line(board, row, columns, records) for board in boards for row in board.rows],
@@ -134,11 +136,16 @@ def _best(rows: Sequence[Row], found: Sequence[Group | None], column: Column) ->
     return paired.winner(ranked, higher=column.better == "high")
 
 
-def _costs(models: Sequence[Row]) -> Grid:
-    """What training cost."""
+def _costs(models: Sequence[tuple[Row, str]]) -> Grid:
+    """What training cost; with the board behind the label, where runs of several boards have the same."""
+    count = Counter(row.label for row, _ in models)
     rows = [
-        [row.label, *(tables.count(row.cost.get(name)) for name in tables.COSTS[:-1]), seeds_text(row.seeds)]
-        for row in models
+        [
+            f"{row.label} ({board})" if count[row.label] > 1 else row.label,
+            *(tables.count(row.cost.get(name)) for name in tables.COSTS[:-1]),
+            seeds_text(row.seeds),
+        ]
+        for row, board in models
     ]
     heads = ("", "params", "tokens", "FLOPs", "train s", "MB", "seeds")
     return Grid(title="Cost of training", heads=heads, rows=rows, bold=set(), models=len(rows))

@@ -8,6 +8,7 @@ its ``seconds``, and ``metrics`` with ``value``, ``low``, ``high`` and ``draws``
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from wmzoo.recipe import plain
 
 MODEL, BASELINE, FLOOR, CEILING = "model", "baseline", "floor", "ceiling"
 KINDS = (CEILING, MODEL, BASELINE, FLOOR)
+REFUSED = re.compile(r"[^A-Za-z0-9_\-. :/]")  # by MLflow, in the name of a metric
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,9 @@ def result(
 
 
 def summary(result: Mapping[str, Any]) -> dict[str, float]:
-    """Flat metrics of a result's model: ``<environment>/<metric>``."""
+    """Flat metrics of a result's model: ``<environment>/<metric>``, in the letters that MLflow allows in a name."""
     return {
-        f"{environment}/{name}": found["value"]
+        f"{REFUSED.sub('', environment.replace('%', 'percent'))}/{name}": found["value"]
         for environment, board in result["boards"].items()
         for name, found in board["rows"][MODEL]["metrics"].items()
         if found["value"] is not None

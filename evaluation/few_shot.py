@@ -4,8 +4,9 @@ Version 1. Training on 1 %, 10 % and all of the episodes (``data.fraction``), fr
 (Yin et al. 2025, section 5.5 and figure 8a). What is predicted is what ``transition/v1`` predicts one step ahead. That
 measures in the training deviations of each run, which change with the episodes; here the unit is the same for every
 share: the deviation over all episodes that were left for training. Ranges are those that the run measured on its own
-episodes, so with few of them some inputs are clipped, as they would be. Floors: the last value, the mean of the
-history, and a ridge regression on the episodes that the run had.
+episodes, so with few of them some inputs are clipped, as they would be. A smaller share is a part of a larger one, and
+the same for every seed, so intervals know nothing of other choices; checkpoints are chosen on all validation episodes
+at every share. Floors: the last value, the mean of the history, and a ridge regression on the run's own episodes.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ from wmzoo.evaluation.boards import Column, describe, summary
 from wmzoo.evaluation.cells import Cell
 from wmzoo.evaluation.comparison import Comparison
 from wmzoo.evaluation.metrics import Units
-from wmzoo.evaluation.ranking import UNDEFINED, interval
+from wmzoo.evaluation.ranking import UNDEFINED
 from wmzoo.evaluation.records import RunRecord
-from wmzoo.evaluation.zero_shot import DRAWS, resample
+from wmzoo.evaluation.zero_shot import DRAWS, estimated, resample
 from wmzoo.model import WorldModel
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
@@ -102,7 +103,8 @@ def evaluate(
             for cell in mine:
                 report(chosen.index(cell), cell.item.key)
                 errors.append(scorer.measure(cell))
-            about = f"{sum(len(train) for _, train in had)} episodes to train on"
+            count = sum(len(train) for _, train in had)
+            about = f"{count} episode{'s' * (count > 1)} to train on"
             found[f"{environment}, {100 * fraction:g} %"] = {
                 "about": about,
                 "manifest_hash": manifest["sha256"],
@@ -161,7 +163,7 @@ def _means(group: Sequence[tuple[Array, np.ndarray]]) -> list[dict[str, Any]]:
     if not group:
         return [dict(UNDEFINED), dict(UNDEFINED)]
     value, drawn = np.mean([errors.mean(0) for errors, _ in group], 0), resample(group, DRAWS)
-    return [interval(float(value[i]), drawn[:, i]) for i in range(2)]
+    return [estimated(float(value[i]), drawn[:, i]) for i in range(2)]
 
 
 def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: str = "") -> Comparison:

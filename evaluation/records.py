@@ -13,6 +13,7 @@ from wmzoo import compat
 from wmzoo.errors import WmzooError
 
 IRRELEVANT = ("batch_size",)  # settings of a protocol that move no number
+NAMED = 15  # most sets that are told by their names, as many as the paper's training sets
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,11 +128,18 @@ def heading(records: Sequence[RunRecord], seeds: Iterable[int]) -> str:
     """
     result = records[0].result
     hashes = ", ".join(sorted({record.result["manifest_hash"][:12] for record in records}))
-    trained = ", ".join(sorted({key for record in records for key in record.result["trained_on"]})) or "other data"
+    trained = listed(sorted({key for record in records for key in record.result["trained_on"]}))
     return (
         f"Experiment {records[0].experiment}, {result['protocol']} ({settings_text(result['settings'])}). "
         f"Trained on {trained}; data hash {hashes}; seeds a model: {' or '.join(map(str, sorted(set(seeds))))}."
     )
+
+
+def listed(keys: Sequence[str]) -> str:
+    """Sets by their names, if they are few."""
+    if len(keys) > NAMED:
+        return f"{len(keys)} sets, {keys[0]} to {keys[-1]}"
+    return ", ".join(keys) or "other data"
 
 
 def labels(records: Sequence[RunRecord]) -> list[str]:

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from wmzoo.evaluation.cells import FORCED, IN
 from wmzoo.evaluation.comparison import Picture
+from wmzoo.evaluation.floors import LAST
+from wmzoo.evaluation.records import listed
 
 CURVES = 8  # that can be told apart in one panel
 SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
@@ -90,6 +92,7 @@ def describe(result: Mapping[str, Any]) -> list[Any]:
     return [
         *tables,
         *_terminations(result),
+        *_beside_last(result),
         "nmae, nll and crps are in training standard deviations; skill is against the best floor. "
         f"in: a level that the run trained on; out: another. {result['seconds']:.1f} s in all.",
     ]
@@ -113,8 +116,7 @@ def _share(value: float | None) -> str:
 
 def _table(result: Mapping[str, Any], mode: str) -> Table:
     farthest = str(max(result["settings"]["horizons"]))
-    trained = ", ".join(result["trained_on"]) or "other data (imported)"
-    title = f"{result['protocol']}{mode and f', {mode}'}, {result['compat']}, trained on {trained}"
+    title = f"{result['protocol']}{mode and f', {mode}'}, {result['compat']}, trained on {listed(result['trained_on'])}"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     heads = ("test set", "", "windows", "nmae", "vs last", "skill", "nll", "crps", "50 %", "90 %", f"nmae@{farthest}")
     for head in (*heads, "clipped"):
@@ -127,6 +129,21 @@ def _table(result: Mapping[str, Any], mode: str) -> Table:
         scores = [_number(m["nmae"]), *shares, _number(m["nll"]), _number(m["crps"]), *coverages, _number(ahead)]
         table.add_row(key, about["distribution"], str(about["windows"]), *scores, _percent(about["clipped"]))
     return table
+
+
+def _beside_last(result: Mapping[str, Any]) -> list[str]:
+    """Of each mode on many test sets, the mean error beside the last value's, and where the last value is better."""
+    last = {key: cell["nmae"] for key, cell in result["floors"][LAST].items()}
+    told = []
+    for mode, found in result["modes"].items() if len(last) > CURVES else ():
+        known = {key: cell["nmae"] for key, cell in found.items() if cell["nmae"] is not None}
+        worse = [key for key in found if known.get(key, np.inf) > last[key]]
+        means = [np.mean([errors[key] for key in known]) if known else np.nan for errors in (known, last)]
+        where = f"{len(worse)} of {len(found)} test sets{worse and f' ({listed(worse)})' or ''}"
+        told.append(
+            f"{mode and f'{mode}: '}mean nmae {means[0]:.3g}, of the last value {means[1]:.3g}; worse on {where}."
+        )
+    return told
 
 
 def _number(value: float | None) -> str:

@@ -4,7 +4,8 @@ A model was trained on many environments that differ in physical parameters alon
 next row from the last 1, 2, ... rows of the history: with one row nothing tells the parameters, with more the model
 may infer them in context (Yin et al. 2025, section 5.1). All histories end in the same rows and predict the same rows.
 Ranges and units of a held-out environment are those of the environments trained on, taken together; nothing is
-measured on the test data. Beside it stand unseen episodes of environments that were trained on. Environments whose
+measured on the test data. Errors are absolute; a board of its own has the squared ones of the paper's figure 4a, which
+a few large errors decide. Beside it stand unseen episodes of environments that were trained on. Environments whose
 test episodes are all shorter than the longest history are left out; the board says how many are in.
 """
 
@@ -36,7 +37,10 @@ from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.trajectories import Variates, Window
 
-HELD_OUT, TRAINED = "held out", "trained on"
+HELD_OUT, SQUARED, TRAINED = "held out", "held out squared", "trained on"
+ABSOLUTE, SQUARES = 0, 1
+"""Places of both errors in what was measured."""
+UNITS = ("absolute errors in training deviations", "squared errors in thousandths of the training variance (figure 4a)")
 DRAWS = 1000
 """Resamples for the intervals."""
 
@@ -90,12 +94,18 @@ def evaluate(
         model, corpus, manifest, config, progress: as in every protocol.
 
     Returns:
-        Plain JSON, see :mod:`wmzoo.evaluation.boards`: boards ``held out`` and ``trained on``; a column for each
-        length of the history. A row has ``each``: by environment its ``value`` and its errors by length.
+        Plain JSON, see :mod:`wmzoo.evaluation.boards`: boards ``held out``, ``held out squared`` and ``trained on``; a
+        column for each length of the history. A row has ``each``: by environment its ``value`` and errors by length.
 
     Raises:
-        WmzooError: the run was not trained on the family, or on what is held out, or its corpus lacks that.
+        WmzooError: the run was not trained on the family, or on what is held out, or its corpus lacks that; or it was
+            imported, so that nobody knows.
     """
+    if "imported" in manifest:
+        raise WmzooError(
+            f"{family.protocol}: {model.name} was imported, so what it was trained on is unknown; train or fine-tune "
+            f"one here: `wmzoo train {family.component}-mini`."
+        )
     began = time.perf_counter()
     histories = sorted(set(config.histories))
     if len(histories) < 2:
@@ -114,7 +124,9 @@ def evaluate(
                 own = pooled if name == HELD_OUT else model.variates[cell.item.environment]
                 measured[cell.item.environment] = scorer.measure(cell, own, max(histories))
                 report(scorer.done, cell.item.environment)
-            found[name] = _board(family, measured, histories, name, len(known), manifest["sha256"])
+            boards_of = {HELD_OUT: ABSOLUTE, SQUARED: SQUARES} if name == HELD_OUT else {TRAINED: ABSOLUTE}
+            for board, which in boards_of.items():
+                found[board] = _board(family, measured, histories, which, len(known), manifest["sha256"])
     columns = _columns(histories)
     return boards.result(family.protocol, model, manifest, config, columns, found, time.perf_counter() - began)
 
@@ -131,7 +143,7 @@ def _choose(
     if not mine:
         raise WmzooError(
             f"{family.protocol}: the run was trained on no {family.component} environment, so ranges of those held "
-            f"out are unknown; train one with `wmzoo train {family.component}`."
+            f"out are unknown; train one with `wmzoo train {family.component}-mini`."
         )
     known = [c for c in cells.choose(corpus, manifest, model.variates) if c.item.environment in mine]
     known = sorted((c for c in known if c.distribution == cells.IN), key=lambda c: c.item.environment)
@@ -171,7 +183,7 @@ def pool(variates: Sequence[Variates]) -> Variates:
 
 @dataclass(frozen=True, eq=False)
 class _Measured:
-    """Of one environment: normalised errors ``[N, C]`` by row name, and the episode of each window ``[N]``."""
+    """Of one environment: both errors ``[N, C, 2]`` by row name, and the episode of each window ``[N]``."""
 
     errors: dict[str, Array]
     episode: np.ndarray
@@ -206,10 +218,11 @@ class _Scorer:
         return np.concatenate([self.model.predict(part).mean.cpu().numpy() for part in parts])
 
     def _error(self, forecast: np.ndarray, target: np.ndarray) -> Array:
-        """``[N]`` mean absolute error over the variates, training standard deviations."""
+        """``[N, 2]`` means over the variates, see ``UNITS``."""
         units = self.units
-        found = np.abs(forecast[:, units.columns] - target[:, units.columns]) / units.scale
-        return found[:, units.active].mean(1, dtype=np.float64)
+        found = (forecast[:, units.columns].astype(np.float64) - target[:, units.columns]) / units.scale
+        found = found[:, units.active]
+        return np.stack([np.abs(found).mean(1), 1000 * np.square(found).mean(1)], 1)
 
 
 def latest(window: Window, rows: int) -> Window:
@@ -218,7 +231,7 @@ def latest(window: Window, rows: int) -> Window:
 
 
 def _columns(histories: Sequence[int]) -> list[Column]:
-    first = f"mean absolute error of the next row given {histories[0]}, in training standard deviations"
+    first = f"mean error of the next row given {histories[0]} (without history, if 1), in the unit of the title"
     said = [first, *(f"the same given {n}" for n in histories[1:])]
     errors = [Column(f"h{n}", f"{n} row{'s' * (n > 1)}", "low", what) for n, what in zip(histories, said, strict=True)]
     told = f"share of the error given {histories[0]} that is gone given {histories[-1]}"
@@ -229,15 +242,16 @@ def _board(
     family: Family,
     measured: Mapping[str, _Measured],
     histories: Sequence[int],
-    name: str,
+    which: int,
     trained: int,
     manifest_hash: str,
 ) -> dict[str, Any]:
+    """A board of absolute errors, or of squares."""
     first = next(iter(measured.values()))
     rows = {}
     for row in first.errors:
         kind = boards.MODEL if row == boards.MODEL else boards.FLOOR
-        each = {key: (found.errors[row], found.episode) for key, found in measured.items()}
+        each = {key: (found.errors[row][..., which], found.episode) for key, found in measured.items()}
         means = {key: [float(x) for x in errors.mean(0)] for key, (errors, _) in each.items()}
         rows[row] = {
             "kind": kind,
@@ -246,15 +260,21 @@ def _board(
             "each": {key: {"value": family.value(key), "errors": values} for key, values in means.items()},
         }
     windows = sum(len(found.episode) for found in measured.values())
-    about = f"{len(measured)} environments, {windows} rows; trained on {trained}"
+    about = f"{UNITS[which]}; {len(measured)} environments, {windows} rows; trained on {trained}"
     return {"about": about, "manifest_hash": manifest_hash, "parameter": family.parameter, "rows": rows}
 
 
 def _metrics(each: Sequence[tuple[Array, np.ndarray]], histories: Sequence[int]) -> dict[str, Any]:
     """Means over environments, with intervals from resampled episodes of each; all lengths share their resamples."""
     value, drawn = np.mean([errors.mean(0) for errors, _ in each], 0), resample(each, DRAWS)
-    found = {f"h{n}": interval(float(value[i]), drawn[:, i]) for i, n in enumerate(histories)}
-    return {**found, "gain": interval(float(1 - value[-1] / value[0]), 1 - drawn[:, -1] / drawn[:, 0])}
+    found = {f"h{n}": estimated(float(value[i]), drawn[:, i]) for i, n in enumerate(histories)}
+    return {**found, "gain": estimated(float(1 - value[-1] / value[0]), 1 - drawn[:, -1] / drawn[:, 0])}
+
+
+def estimated(value: float, draws: Array) -> dict[str, Any]:
+    """A value with its interval; without one where there is a single episode of everything, so that no draw differs."""
+    found = interval(value, draws)
+    return found if np.ptp(draws) > 0 else {**found, "low": None, "high": None, "draws": None}
 
 
 def resample(each: Sequence[tuple[Array, np.ndarray]], draws: int) -> Array:
@@ -282,6 +302,6 @@ def compare(records: Sequence[RunRecord], mixed: Sequence[str] = (), baseline: s
     def draw(drawn: Sequence[Board], path: Path) -> None:
         from wmzoo.evaluation import zero_shot_figures  # matplotlib is slow to import
 
-        zero_shot_figures.histories(drawn, lengths, parameter, path)
+        zero_shot_figures.histories([b for b in drawn if b.environment != SQUARED], lengths, parameter, path)
 
     return board_comparison.compare(records, mixed, "episodes", what, draw, baseline)

@@ -4,8 +4,8 @@ Version 1. The bodies were never trained on. After ten steps of random actions t
 time, and the model imagines both futures (Yin et al. 2025, section 5.1, appendices B.2 and C.5, figures 4b, 13 and 14).
 Imagined positions of the cart are compared with those of the true simulator, which played the same context twice.
 Actions are repeated four times, as in the paper. Nothing of the scored episodes is known beforehand: ranges come from
-other episodes, with random pushes, of the same cart. Floors: the cart stays, it keeps its speed, or its acceleration
-is a straight line of the action that is fitted to the ten steps of context.
+other episodes of the same cart, whose pushes are as long and of any strength. Floors: the cart stays, it keeps its
+speed, or its acceleration is a straight line of the action that is fitted to the ten steps of context.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Config:
     push: float = setting(0.5, "the action that pushes right; its opposite pushes left", low=0.0, high=1.0)
     repeat: int = setting(4, "control intervals of a step", low=1)
     episodes: int = setting(50, "contexts", low=2)
-    ranges: int = setting(50, "other episodes, that ranges are measured on", low=2)
+    ranges: int = setting(400, "other episodes, that ranges are measured on", low=2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,16 +196,16 @@ def play(name: str, config: Config) -> _Played:
     """Play every context twice, and other episodes for the ranges."""
     env, columns = make_gymnasium(name).unwrapped, layout(name)
     steps = config.context + config.horizon
-    actions = np.random.default_rng(0).uniform(-1, 1, (config.ranges + config.episodes, steps, columns.actions))
-    others, contexts = actions[: config.ranges], actions[config.ranges :]
-    others[:, config.context :] = others[:, config.context :, :1].mean(1, keepdims=True)  # pushes of random strength
+    drawn = np.random.default_rng(0).uniform(-1, 1, (config.episodes + config.ranges, steps, columns.actions))
+    contexts, others = drawn[: config.episodes], drawn[config.episodes :]
+    # Pushes of any strength, each kept up to the end, so that the ranges hold the futures that are asked for.
+    others[:, config.context :] = others[:, config.context, None]
     pushed = np.stack([contexts, contexts])
     for i, sign in enumerate(PUSHES.values()):
         pushed[i, :, config.context :] = sign * config.push
-    measured = np.concatenate([_rows(env, seed, taken, config.repeat) for seed, taken in enumerate(others)])
-    rows = np.stack(
-        [[_rows(env, config.ranges + i, taken, config.repeat) for i, taken in enumerate(half)] for half in pushed]
-    )
+    rows = np.stack([[_rows(env, seed, taken, config.repeat) for seed, taken in enumerate(half)] for half in pushed])
+    later = enumerate(others, config.episodes)
+    measured = np.concatenate([_rows(env, seed, taken, config.repeat) for seed, taken in later])
     dt = columns.dt * config.repeat
     spread = {"low": measured.min(0), "high": measured.max(0), "mean": measured.mean(0), "std": measured.std(0)}
     roles = roles_of(columns.states, columns.actions)

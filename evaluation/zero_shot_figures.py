@@ -16,7 +16,8 @@ from wmzoo.evaluation.boards import FLOOR, MODEL
 from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.style import COLOURS, ERROR, GREYS, MARKERS, light_grid, save
 
-FUTURES = {"right": COLOURS[0], "left": COLOURS[1]}
+FUTURES = {"right": (COLOURS[0], ">", 5.0), "left": (COLOURS[1], "<", 3.2)}
+"""Colour, mark and size of the mark; where both futures are the same, both are seen."""
 
 
 def histories(boards: Sequence[Board], lengths: Sequence[int], parameter: str, path: Path) -> None:
@@ -94,7 +95,7 @@ def pushes(boards: Sequence[Board], path: Path) -> None:
         panels[0].set_ylabel(f"{board.environment.removeprefix('dmc-cartpole-')}\ncart's position [m]")
     figure.supxlabel("steps after the context", fontsize=9)
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     save(figure, path)
 
 
@@ -103,11 +104,11 @@ def _paths(axes: Axes, row: Row) -> None:
     example: Mapping[str, Any] = row.results[0]["example"]
     before = example["context"]
     axes.plot(range(1 - len(before), 1), before, color=GREYS[2], linewidth=1.6, label="context")
-    for name, colour in FUTURES.items():
+    for name, (colour, mark, size) in FUTURES.items():
         steps = range(len(example["true"][name]) + 1)
         axes.plot(steps, [before[-1], *example["true"][name]], color=colour, linewidth=1.6, label=f"true, {name}")
         imagined = [before[-1], *example["imagined"][name]]
-        axes.plot(steps, imagined, MARKERS[0], color=colour, markersize=3.6, label=f"predicted, {name}")
+        axes.plot(steps, imagined, mark, color=colour, markersize=size, label=f"imagined, {name}")
     separated = row.estimate("separated")
     share = "" if separated is None else f"\nright way: {separated.mean:.0%}"
     axes.set_title(row.title + share, fontsize=9.5)

@@ -1,7 +1,12 @@
 """Zero-shot: walkers of masses, inertias, dampings and frictions never trained on, from growing histories.
 
 Version 1. Trained on 45 sets of scaled parameters, tested on five others (Yin et al. 2025, section 5.1, appendix B.2
-and figure 4a). What is measured, and how: :mod:`wmzoo.evaluation.zero_shot`.
+and figure 4a).
+The next row is predicted from the last 1, 2, ... 19 rows, always the same next rows: with one row, which is without
+history, nothing tells the parameters. Errors are absolute, in deviations over the environments trained on, and, as in
+the figure, squared. Beside them stand unseen episodes of some environments that were trained on, and the floors: the
+last value, the mean of the history, and a ridge regression on all environments trained on. Ranges of those held out are
+the widest of those trained on.
 """
 
 from __future__ import annotations

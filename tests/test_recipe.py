@@ -75,6 +75,16 @@ def test_every_shipped_recipe_is_sound():
             assert resolved.cells(name) if name.startswith("data/") else few_of(name)
 
 
+@pytest.mark.parametrize(
+    "name", ["pendulum-gravity", "walker2d-params", "grids/transfer", "grids/few_shot", "grids/unitraj_subsets"]
+)
+def test_every_experiment_has_a_size_of_the_paper_and_a_small_one(name):
+    large, small = (check(grid.cells(one)[0]) for one in (name, f"{name}-mini"))
+    assert set(large.evaluate) >= set(small.evaluate) and large.data.exclude == small.data.exclude
+    assert large.train.steps >= 250_000 > 5_000 > small.train.steps
+    assert large.model.backbone.config.width == 256 and small.model.backbone.config.width == 64
+
+
 def few_of(name):
     """A dozen cells of a grid, spread over it."""
     found = grid.cells(name)

@@ -58,9 +58,13 @@ def _labels(path: str, values: Sequence[Any]) -> list[str]:
 def _start(text: str) -> str:
     """A run or recipe to start from by its name, and the settings that change it."""
     name, *settings = text.split()
+    return "-".join([name.rstrip("/").rpartition("/")[2], *changed(settings)])
+
+
+def changed(settings: Sequence[str]) -> list[str]:
+    """What ``key.path=value`` settings are called, such as ``fraction=0.1``."""
     pairs = [setting.partition("=") for setting in settings]
-    own = [f"{path.rpartition('.')[2]}={value}" for path, _, value in pairs]
-    return "-".join([name.rstrip("/").rpartition("/")[2], *own]).translate(str.maketrans("", "", "[]'"))
+    return [f"{path.rpartition('.')[2]}={value}".translate(str.maketrans("", "", "[]'")) for path, _, value in pairs]
 
 
 def _part(value: Any, values: Sequence[Any]) -> str:

@@ -303,6 +303,7 @@ def _check(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from wmzoo import grid, pretraining, recipe, training
+    from wmzoo.gridrun import plan
 
     sources = grid.cells(options.recipe, options.settings)
     if len(sources) > 1:
@@ -314,7 +315,7 @@ def _train(options: argparse.Namespace) -> None:
     checked = recipe.check(sources[0])
     pretraining.require(sources[0])
     folder = training.train(checked, resume=options.resume, quiet=options.quiet)
-    print(f"{folder}\nNext: wmzoo evaluate {folder} transition/v1")
+    print("\n".join([str(folder), *(f"Next: wmzoo evaluate {folder} {name}" for name in plan.protocols(checked))]))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

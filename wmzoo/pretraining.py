@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from wmzoo.cellnames import changed
 from wmzoo.errors import WmzooError
 from wmzoo.recipe import Recipe, Source, check, names
 
@@ -69,11 +70,12 @@ def _is_recipe(text: object) -> bool:
 
 
 def _name(found: Mapping[str, Any], taken: Mapping[str, Any], settings: list[str]) -> str:
-    """Its own name, with the backbone behind it if that is another one."""
+    """Its own name, with the backbone behind it if that is another one, and the settings that change it."""
     name = str(found["name"])
     own, other = (_backbone(values.get("model")) for values in (found, taken))
-    stated = any(text.startswith("name=") for text in settings)
-    return name if stated or other in ("", own) else f"{name}-{other}"
+    if any(text.startswith("name=") for text in settings):
+        return name
+    return "-".join([name, *([] if other in ("", own) else [other]), *changed(settings)]).replace("/", "-")
 
 
 def _backbone(model: Any) -> str:

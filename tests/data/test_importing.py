@@ -148,6 +148,17 @@ def test_what_can_not_be_used_is_left_out_and_told(workdir, capsys):
     assert [reason for _, reason in corpus.about["skipped"]][0] == "NaN or infinite values"
 
 
+def test_environments_that_pre_training_is_tested_on_are_left_out_of_unitraj(workdir):
+    folder = written("unitraj", workdir / "in", planted()).parent
+    for place in ("jat/mujoco-hopper", "jat/mujoco-reacher", "db1/walker_7_main", "modular-rl/hopper_3-v2"):
+        shutil.copytree(folder / "modular-rl" / "toy_3-v2", folder / place)
+    path = importing.import_files("unitraj", [folder], workdir / "all", quiet=True)
+    found = set(open_corpus(path).sets)
+    assert found == {"toy_3-v2/modular-rl", "hopper_3-v2/modular-rl", "mujoco-reacher/jat"}
+    told = path.with_name(path.name + ".skipped.txt").read_text()
+    assert "mujoco-hopper" in told and "the released loader leaves it out" in told
+
+
 def test_names_and_levels_can_be_told(workdir):
     path = written("npz", workdir / "in", planted())
     corpus = open_corpus(

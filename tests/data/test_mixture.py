@@ -123,12 +123,14 @@ def test_the_subsets_of_pretraining_are_of_the_parts_that_they_name(workdir):
     (workdir / "corpora").mkdir()
     write_corpus(workdir / "corpora" / "unitraj-mini.h5", sets, {"made": "for a test"})
     found = {str(c.values["name"]): pretraining.named(c.values) for c in grid.cells("unitraj_subsets-mini")}
-    assert len(found) == 9 and found.pop("scratch") is None
+    assert len(found) == 10 and found.pop("scratch") is None
     trained = {name: {item.component for item in prepare(recipe).items} for name, recipe in found.items()}
     assert trained["unitraj-mini-components=jat"] == {"jat"}
     assert trained["unitraj-mini-exclude=jat"] == set(names) - {"jat"}
+    assert trained["unitraj-mini-exclude=dmc,modular"] == {"jat", "gym"}
     assert trained["unitraj-mini-fraction=0.01"] == trained["unitraj-mini"] == set(names)
     assert found["unitraj-mini-fraction=0.01"].data.fraction == 0.01
+    assert {recipe.name for recipe in found.values()} == set(found), "pre-training runs are told apart by their names"
     full = next(c for c in grid.cells("transfer-mini") if c.values["name"] == "trajworld-pretrained")
     assert pretraining.named(full.values).hash == found["unitraj-mini"].hash, "made once for both grids"
 

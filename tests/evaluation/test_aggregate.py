@@ -40,6 +40,36 @@ def test_each_cell_is_divided_by_the_mean_of_trajworld_from_scratch(runs):
     assert {"floor: last value", "floor: ridge"} <= set(found)
 
 
+def test_the_interval_knows_that_the_seeds_of_the_reference_vary(runs):
+    """A model without any error of its own is as unsure as what it is divided by; the reference is 1 and sure."""
+    records = as_backbones(runs, good=TUNED, poor=SCRATCH)
+
+    def with_errors(record, errors):
+        cells = {
+            key: {
+                **cell,
+                "mae": errors[record.seed],
+                "by_episode": {**cell["by_episode"], "mae": [errors[record.seed]] * len(cell["by_episode"]["mae"])},
+            }
+            for key, cell in record.result["modes"][""].items()
+        }
+        return dataclasses.replace(record, result={**record.result, "modes": {"": cells}})
+
+    seeds = sorted({record.seed for record in records})
+    planted = {
+        "poor": dict(zip(seeds, np.linspace(0.5, 1.5, len(seeds)), strict=True)),
+        "good": dict.fromkeys(seeds, 1.0),
+    }
+    made = [with_errors(record, planted[record.name]) for record in records]
+    rows = entries.rows(made)
+    found = aggregate.relative(rows, aggregate.reference(made, rows), "mae")
+    assert (found["poor"].mean, found["poor"].low) == (1.0, None)
+    assert found["good"].mean == pytest.approx(1.0)
+    draws = 1 / np.random.default_rng(1).choice(list(planted["poor"].values()), (20_000, len(seeds))).mean(1)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    assert found["good"].low == pytest.approx(low, rel=0.1) and found["good"].high == pytest.approx(high, rel=0.1)
+
+
 def test_it_stands_in_the_comparison_only_beside_its_reference(runs):
     text = printed(as_backbones(runs, good=TUNED, poor=SCRATCH))
     assert "shares of those of TrajWorld from scratch" in " ".join(text.split())

@@ -87,6 +87,8 @@ def test_shares_are_boards_of_one_comparison_with_a_picture(corpus, workdir):
     assert [title.rpartition(", ")[2] for title in titles[:2]] == ["10 %", "100 %"]
     for grid in made.full[:2]:
         assert [row[0] for row in grid.rows[:2]] == ["pre-trained", "scratch"]
+    costs = [row[0] for row in made.full[2].rows]
+    assert costs[:2] == ["pre-trained (curved, 10 %)", "scratch (curved, 10 %)"] and len(set(costs)) == 4
     made.pictures["comparison.png"].draw(workdir / "c.png")
     assert (workdir / "c.png").stat().st_size > 10_000
 

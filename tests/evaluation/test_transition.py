@@ -12,7 +12,7 @@ from exact import Decoding, Exact, corpus_of, level, rows_of, trained
 from rich.console import Console
 from systems import toy_recipe
 
-from wmzoo import evaluation
+from wmzoo import evaluation, grid
 from wmzoo.errors import WmzooError
 from wmzoo.evaluation import transition
 from wmzoo.evaluation.cells import choose, draw
@@ -151,6 +151,29 @@ def test_episodes_trained_on_are_marked_when_they_are_accepted(tmp_path):
     assert tests["curved/a"]["episodes_seen"] == 0
 
 
+@pytest.mark.parametrize("name", ["transfer", "unitraj_subsets"])
+def test_the_recipes_of_the_papers_size_are_evaluated_on_sets_that_share_episodes(tmp_path, name):
+    """D4RL's medium-expert is medium and expert in one file."""
+    config = dataclasses.replace(check(grid.cells(name)[0]).evaluate["transition"], context=4, horizons=(1,))
+    medium, expert = rows_of(0, 12, 0.6), rows_of(1, 12, 0.9)
+    sets = {"medium": medium, "expert": expert, "medium-expert": [*medium, *expert]}
+    corpus = corpus_of(tmp_path, [level(*item) for item in sets.items()])
+    for key in corpus.sets:
+        manifest, variates, _ = trained(corpus, key)
+        result = transition.evaluate(Exact(variates), corpus, manifest, config, progress=False)
+        assert len(result["tests"]) == 3 and result["tests"][key]["episodes_seen"] == 0
+
+
+@pytest.mark.parametrize("name", ["unitraj_subsets", "unitraj_subsets-mini"])
+def test_what_pre_training_owes_is_seen_after_training_on_experts(name):
+    """Section 5.5: trained on expert data of each environment, tested on all levels."""
+    cells = [check(source) for source in grid.cells(name)]
+    sets = {cell.data.environments for cell in cells}
+    assert all(len(keys) == 1 and keys[0].endswith("/expert") for keys in sets)
+    per_model = {model: {c.data.environments for c in cells if c.name == model} for model in {c.name for c in cells}}
+    assert all(own == sets for own in per_model.values()), "or the comparison refuses to mix them"
+
+
 def test_another_corpus_than_the_runs_is_refused(tmp_path, corpus):
     manifest, variates, _ = trained(corpus)
     changed = corpus_of(tmp_path, [level("a", rows_of(5, 12, 0.6))])
@@ -217,6 +240,23 @@ def test_several_environments_are_told_apart(corpus):
         "else/other": "in",
     }
     assert metrics["in/skill"] == np.mean([metrics["curved/a/skill"], metrics["else/other/skill"]])
+
+
+def test_of_many_environments_the_mean_is_told_and_where_the_last_value_is_better(corpus):
+    manifest, variates, _ = trained(corpus)
+    result = json.loads(json.dumps(run(Exact(variates, bias=0.1), corpus, manifest)))
+    tests, model, floors = result["tests"], result["modes"][""], result["floors"]
+    for i in range(20):  # as if there had been so many
+        for found in (tests, model, *floors.values()):
+            found[f"env{i:02d}/a"] = dict(found["curved/a"])
+    model["env03/a"] |= {"nmae": None}
+    model["env07/a"] |= {"nmae": 2 * floors["last value"]["env07/a"]["nmae"]}
+    result["trained_on"] = list(tests)
+    said = "\n".join(str(part) for part in transition.describe(result)[1:])
+    known = np.mean([cell["nmae"] for cell in model.values() if cell["nmae"] is not None])
+    assert f"mean nmae {known:.3g}, of the last value" in said
+    assert "worse on 2 of 22 test sets (env03/a, env07/a)" in said
+    assert "trained on 22 sets, curved/a to env19/a" in transition.describe(result)[0].title
 
 
 def test_a_diverged_model_gives_valid_json(corpus):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from wmzoo.evaluation import (
     zero_shot_walker2d,
 )
 from wmzoo.evaluation.records import RunRecord
-from wmzoo.evaluation.zero_shot import HELD_OUT, TRAINED, Config, Family
+from wmzoo.evaluation.zero_shot import HELD_OUT, SQUARED, TRAINED, Config, Family
 from wmzoo.imagination import Rollout
 from wmzoo.predictions import GaussianPrediction
 from wmzoo.trajectories import Episode, episode_rows
@@ -106,7 +108,7 @@ def test_the_rows_are_those_of_unseen_episodes_and_units_of_the_training_ones(to
     result = evaluated(toy, windows=10_000)
     assert set(result["boards"][HELD_OUT]["rows"]["model"]["each"]) == set(UNKNOWN)
     assert set(result["boards"][TRAINED]["rows"]["model"]["each"]) == set(KNOWN)
-    assert result["boards"][TRAINED]["about"].startswith(f"3 environments, {3 * 3 * 26} rows")  # 3 test episodes of 31
+    assert f"; 3 environments, {3 * 3 * 26} rows" in result["boards"][TRAINED]["about"]  # 3 test episodes of 31
     pooled = zero_shot.pool(list(variates.values()))
     items = [(corpus.sets[key], np.array(part["train"])) for key, part in about["sets"].items()]
     true = merge_variates([(items[0][0], items[0][1])])
@@ -120,6 +122,39 @@ def test_floors_stand_beside_and_only_those_of_history_depend_on_it(toy):
     last, mean = rows["last value"]["metrics"], rows["history mean"]["metrics"]
     assert last["h1"]["value"] == last["h5"]["value"] and mean["h1"]["value"] == last["h1"]["value"]
     assert mean["h5"]["value"] != mean["h1"]["value"] and rows["ridge"]["kind"] == "floor"
+
+
+def test_absolute_and_squared_errors_are_those_of_the_rows(toy):
+    corpus, _, variates = toy
+    found = evaluated(toy, windows=10_000)["boards"]
+    pooled, mae, mse = zero_shot.pool(list(variates.values())), [], []
+    for name in UNKNOWN:
+        item = corpus.sets[f"{name}/mixed"]
+        rows = np.concatenate([np.arange(item.offsets[e] + 5, item.offsets[e + 1]) for e in range(10)])
+        error = (item.data[rows, :2] - item.data[rows - 1, :2]) / pooled.std[:2]
+        mae.append(np.abs(error).mean())
+        mse.append(1000 * np.square(error).mean())
+    last = {board: found[board]["rows"]["last value"] for board in (HELD_OUT, SQUARED)}
+    assert last[HELD_OUT]["metrics"]["h1"]["value"] == pytest.approx(np.mean(mae), rel=1e-5)
+    assert last[SQUARED]["metrics"]["h1"]["value"] == pytest.approx(np.mean(mse), rel=1e-5)
+    assert [last[SQUARED]["each"][name]["errors"][0] for name in UNKNOWN] == pytest.approx(mse, rel=1e-5)
+    assert "squared" in found[SQUARED]["about"] and "absolute" in found[HELD_OUT]["about"]
+    model = found[SQUARED]["rows"]["model"]["metrics"]
+    assert model["h2"]["value"] < 1e-6 < model["h1"]["value"] and model["gain"]["value"] == pytest.approx(1)
+
+
+def test_a_single_episode_has_no_interval():
+    errors, alone = np.array([[1.0], [3.0]]), np.array([0, 0])
+    found = zero_shot.estimated(2.0, zero_shot.resample([(errors, alone)], 100)[:, 0])
+    assert found == {"value": 2.0, "low": None, "high": None, "draws": None}
+    two = zero_shot.estimated(2.0, zero_shot.resample([(errors, np.array([0, 1]))], 100)[:, 0])
+    assert two["low"] == 1 and two["high"] == 3
+
+
+def test_what_an_imported_model_was_trained_on_is_unknown(toy):
+    corpus, about, variates = toy
+    with pytest.raises(WmzooError, match="was imported, so what it was trained on is unknown"):
+        evaluated((corpus, {**about, "imported": "released"}, variates))
 
 
 def test_intervals_come_from_resampled_episodes():
@@ -157,7 +192,7 @@ def test_seeds_are_compared_in_tables_and_a_picture(toy, workdir):
         for s in (0, 1)
     ]
     made = zero_shot.compare(records)
-    assert [grid.title.split(":")[0] for grid in made.full][:2] == [HELD_OUT, TRAINED]
+    assert [grid.title.split(":")[0] for grid in made.full][:3] == [HELD_OUT, SQUARED, TRAINED]
     made.pictures["comparison.png"].draw(workdir / "c.png")
     assert (workdir / "c.png").stat().st_size > 10_000
 
@@ -236,6 +271,19 @@ def test_both_futures_share_their_context_and_ranges_come_from_other_episodes():
     assert (right[:, now:-1, -1] == 0.5).all() and (left[:, now:-1, -1] == -0.5).all()
     assert (right[:, -1, 0] > left[:, -1, 0]).all()
     assert played.dt == pytest.approx(0.04) and len(np.unique(right[:, 0, 0])) == CARTS.episodes
+
+
+def test_the_futures_that_are_scored_lie_inside_of_the_ranges():
+    """What lies outside a model that predicts bins can't say."""
+    config = zero_shot_cartpoles.Config()
+    played = zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], config)
+    count, low, high = played.variates.predicted, played.variates.low, played.variates.high
+    ends = played.rows[:, :, -1, :count]
+    outside = (ends < low[:count]) | (ends > high[:count])
+    assert outside.mean() < 0.02 and outside[..., played.variates.names.index("qvel:slider")].mean() < 0.02
+    fewer = zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], CARTS)
+    other = dataclasses.replace(CARTS, ranges=CARTS.ranges + 2)
+    assert np.array_equal(fewer.rows, zero_shot_cartpoles.play(zero_shot_cartpoles.ENVIRONMENTS[0], other).rows)
 
 
 def test_a_run_trained_on_a_cart_is_refused():
