@@ -46,6 +46,7 @@ MISTAKES = [
     ("ls enviroments", 'Did you mean "environments"'),
     ("show trajwolrd", 'Did you mean "trajworld"'),
     ("data info missing.h5", "no such corpus"),
+    ("check quickstart", "make it with `wmzoo data collect quickstart`"),
     ("data info notes.txt", "not a wmzoo corpus"),
     ("evaluate nowhere transition/v1", "no run and no checkpoint"),
     ("evaluate fake transition/v1", "can't be read|not a readable checkpoint"),
@@ -75,9 +76,23 @@ def test_unknown_commands_list_the_known_ones(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["trian", "toy.yaml"])
     assert caught.value.code == 2 and "choose from" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["train", "toy.yaml", "--resum"])
-    assert "unrecognized arguments: --resum" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("train toy.yaml --resum", 'wmzoo train: unknown option "--resum". Did you mean "--resume"? Valid: '),
+        ("grid toy.yaml --worker 2", 'wmzoo grid: unknown option "--worker". Did you mean "--workers"? Valid: '),
+        ("grid toy.yaml --workers two", "argument --workers: invalid int value: 'two'; see `wmzoo grid --help`."),
+        ("ls parts recipes", 'wmzoo ls: "recipes" is one argument too many; see `wmzoo ls --help`.'),
+        ("data collect", "wmzoo data collect: the following arguments are required: recipe; see `wmzoo data collect"),
+    ],
+)
+def test_wrong_arguments_get_a_sentence_that_names_the_command(capsys, command, said):
+    with pytest.raises(SystemExit) as caught:
+        main(command.split())
+    told = capsys.readouterr().err
+    assert caught.value.code == 2 and said in told and len(told.strip().splitlines()) == 1
 
 
 def test_ls_is_quick_imports_no_torch_and_lists_everything(project):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from wmzoo import __version__
 from wmzoo.errors import WmzooError, nearest
@@ -42,14 +44,31 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, extra = parser.parse_known_args(arguments)
     stray = [text for text in extra if text.startswith("-") or "=" not in text or not hasattr(options, "settings")]
     if stray:
-        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+        options.parser.error(_unknown(stray[0], options.parser))
     if extra:
         options.settings = [*options.settings, *extra]
     return options
 
 
+def _unknown(text: str, parser: argparse.ArgumentParser) -> str:
+    """What is wrong with an argument that a command does not take."""
+    if not text.startswith("-"):
+        return f'"{text}" is one argument too many'
+    name = text.partition("=")[0]
+    return f'unknown option "{name}". {nearest(name, set(re.findall(r"--[a-z-]+", parser.format_help())))}'
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one sentence, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell, and exit with code 2."""
+        remedy = "" if message.endswith(".") else f"; see `{self.prog} --help`."
+        self.exit(2, f"{self.prog}: {message}{remedy}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parser = _Parser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -237,7 +256,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     about = text[0].upper() + text[1:] + "."
     parser = commands.add_parser(name, help=text, description=about, allow_abbrev=False)
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, parser=parser)
     return parser
 
 
