@@ -68,7 +68,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parser: argparse.ArgumentParser = _Parser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
