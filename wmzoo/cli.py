@@ -370,9 +370,12 @@ def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
     from wmzoo.evaluation.compare import SUFFIXES, Options
 
-    by = tuple(options.by.split(",")) if options.by else ()
+    by = tuple(filter(None, (path.strip() for path in (options.by or "").split(","))))
     chosen = Options(mixed=options.mixed, published=options.published, by=by, baseline=options.baseline)
     named = {suffix: path for suffix in SUFFIXES if (path := getattr(options, suffix[1:]))}
+    for suffix, path in named.items():
+        if path.suffix != suffix:
+            raise WmzooError(f"--{suffix[1:]} {path}: name a file that ends in {suffix}.")
     report.print_comparison(options.experiment, options.uri, options.protocol, options.to, chosen, named)
 
 
