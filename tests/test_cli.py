@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,18 @@ def test_unknown_commands_list_the_known_ones(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["trian", "toy.yaml"])
     assert caught.value.code == 2 and "choose from" in capsys.readouterr().err
+
+
+def test_ctrl_c_says_how_to_go_on(project):
+    command = [*WMZOO, "train", "toy.yaml", "train.steps=100000", "train.validate_every=5"]
+    process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    until = time.monotonic() + 120
+    while not list(project.glob("runs/toy/*/last.safetensors")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and "wmzoo: interrupted; what was finished is kept: repeat the command" in said
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wmzoo: {problem}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt as interrupt:
-        print(f"wmzoo: interrupted; {interrupt or GO_ON}", file=sys.stderr)
+        print(f"wmzoo: interrupted; {str(interrupt) or GO_ON}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
