@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from wmzoo import __version__
 from wmzoo.errors import WmzooError, nearest
@@ -98,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _recipe_arguments(scaling)
     scaling.add_argument("--metric", help="what the laws are of; nmae, the error of transition/v1, if left out")
     scaling.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT/scaling)")
+    _grid_arguments(scaling)
     _result_commands(commands)
     _exchange_commands(commands)
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
@@ -380,24 +381,23 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _grid(options: argparse.Namespace) -> None:
-    from wmzoo import recipe
     from wmzoo.gridrun import running
 
-    running.run(
-        options.recipe,
-        options.settings,
-        workers=options.workers,
-        engine=options.engine,
-        options=recipe.parse_overrides(options.option),
-        dry=options.dry_run,
-        quiet=options.quiet,
-    )
+    running.run(options.recipe, options.settings, **_how(options))
 
 
 def _scaling(options: argparse.Namespace) -> None:
     from wmzoo.scaling import report
 
-    report.run(options.recipe, options.settings, options.metric, options.to)
+    report.run(options.recipe, options.settings, options.metric, options.to, **_how(options))
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """How a grid is run."""
+    from wmzoo import recipe
+
+    given = {name: getattr(options, name) for name in ("workers", "engine", "quiet")}
+    return {**given, "dry": options.dry_run, "options": recipe.parse_overrides(options.option)}
 
 
 def _ui(options: argparse.Namespace) -> None:
