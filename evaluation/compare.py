@@ -125,7 +125,7 @@ def _markdown(title: str, made: Comparison, links: Mapping[str, str]) -> str:
 
 def _latex(title: str, made: Comparison) -> str:
     said = "\n\n".join(tables.escaped(text) for text in made.caption)
-    return "\n".join([f"% {title}. Needs \\usepackage{{booktabs}}.", *map(tables.latex, made.full), said, ""])
+    return "\n".join([f"% {title}. Needs \\usepackage{{booktabs,graphicx}}.", *map(tables.latex, made.full), said, ""])
 
 
 def _text(path: Path, text: str) -> None:

@@ -52,7 +52,7 @@ def variates(entries: Sequence[Entry], path: Path) -> None:
         # so that equal values do not hide each other, and no mark strays into the next row
         shift = min(0.09, 0.8 / len(entries)) * (i - (len(entries) - 1) / 2)
         places = [(each[name], y + shift) for y, name in enumerate(names) if name in each]
-        axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **_marker(entries, i))
+        axes.plot(*zip(*places, strict=True), linestyle="none", label=_label(entry), **marker(entries, i))
     for y in range(1, len(names), 2):
         axes.axhspan(y - 0.5, y + 0.5, color="#F4F4F4", zorder=0)
     axes.set_yticks(range(len(names)), names)
@@ -101,7 +101,7 @@ def _lines(axes: Axes, entries: Sequence[Entry], horizons: Sequence[int]) -> Non
         if any(value is not None for value in values):
             heights = [np.nan if value is None else value for value in values]
             line = "--" if entry.kind == FLOOR else "-"
-            axes.plot(horizons, heights, line, linewidth=1.6, **_marker(entries, i))
+            axes.plot(horizons, heights, line, linewidth=1.6, **marker(entries, i))
     axes.set(xscale="log", yscale="log", xlabel="steps ahead", ylabel=ERROR)
     axes.set_title(f"Rollouts, {LEVELS[where]}")
     axes.set_xticks(horizons, [str(k) for k in horizons])
@@ -148,7 +148,13 @@ def _fill(entries: Sequence[Entry], i: int) -> dict[str, Any]:
     return {"color": _colour(entries, i), "hatch": hatch, "edgecolor": "white"}
 
 
-def _marker(entries: Sequence[Entry], i: int) -> dict[str, Any]:
+def marker(entries: Sequence[Entry], i: int) -> dict[str, Any]:
+    """How a row is marked in every picture: by its model's colour, hollow if it is not ranked.
+
+    Args:
+        entries: all rows, models first.
+        i: its place.
+    """
     colour = _colour(entries, i)
     face = colour if entries[i].ranked else "white"
     return {"marker": MARKERS[i % len(MARKERS)], "color": colour, "markerfacecolor": face, "markersize": 5.5}

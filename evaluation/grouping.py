@@ -27,13 +27,19 @@ def grouped(records: Sequence[RunRecord], paths: Sequence[str]) -> list[RunRecor
     valid = {path for record in records for path in record.settings}
     wrong = [path for path in paths if path not in valid]
     if wrong:
-        raise WmzooError(*(f'--by: no recipe has a setting "{path}". {nearest(path, valid)}' for path in wrong))
+        raise WmzooError(*(f'--by: no recipe has a setting "{path}". {_meant(path, valid)}' for path in wrong))
     labels = ["-".join(_label(path, record.settings) for path in paths) for record in records]
     rest = varying(records, labels)
     return [
         dataclasses.replace(record, group=label, unit=_unit(record, rest))
         for record, label in zip(records, labels, strict=True)
     ]
+
+
+def _meant(path: str, valid: set[str]) -> str:
+    """What a setting that there is not may be: the name of a part, the end of a path, or what is written alike."""
+    close = sorted(p for p in valid if f".{p}".endswith((f".{path}.name", f".{path}")))
+    return f'Did you mean "{close[0]}"?' if close else nearest(path, valid)
 
 
 def _label(path: str, settings: Mapping[str, str]) -> str:

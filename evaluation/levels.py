@@ -134,6 +134,7 @@ def _calibration(models: Sequence[Entry], path: Path) -> None:
     """A panel for levels trained on and one for others, a curve for each model."""
     from wmzoo.evaluation import calibration, figures
 
+    styles = {e.title: {**figures.marker(models, i), "ls": "-" if e.ranked else "--"} for i, e in enumerate(models)}
     wheres = [where for where in (IN, OUT) if any(entry.keys(where) for entry in models)]
     calibration.draw(
         {
@@ -141,6 +142,7 @@ def _calibration(models: Sequence[Entry], path: Path) -> None:
             for where in wheres
         },
         path,
+        styles,
     )
 
 

@@ -98,7 +98,10 @@ def escaped(text: str) -> str:
 
 
 def latex(grid: Grid) -> str:
-    """A LaTeX table with the rules of the package booktabs; models stand above a rule, the others below."""
+    """A LaTeX table with the rules of the package booktabs; models stand above a rule, the others below.
+
+    One that is wider than the page is made smaller, for which it needs graphicx.
+    """
     body = [
         " & ".join(
             rf"\textbf{{{escaped(cell)}}}" if (r, c) in grid.bold else escaped(cell) for c, cell in enumerate(row)
@@ -113,13 +116,14 @@ def latex(grid: Grid) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{escaped(grid.title)}}}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{l{'r' * (len(grid.heads) - 1)}}}",
             r"\toprule",
             rf"{' & '.join(map(escaped, grid.heads))} \\",
             r"\midrule",
             *lines,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             r"\end{table}",
             "",
         ]

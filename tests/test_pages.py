@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -57,8 +55,15 @@ def pages(compared):
         wait_for(f"http://127.0.0.1:{port}/", 120)
         yield f"http://127.0.0.1:{port}", said, port
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.terminate()
+        code = server.wait(30)
+    assert code == 0 and not listeners(port), "nothing is left that serves"
+
+
+def listeners(port):
+    """The addresses of this machine that anybody listens on, at a port, as the kernel writes them."""
+    lines = [line.split() for line in open("/proc/net/tcp").readlines()[1:]]
+    return [line[1] for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")]
 
 
 def free_port():
@@ -144,9 +149,7 @@ def test_the_pages_are_served_on_this_machine_alone(pages):
     address, said, port = pages
     assert address in said[0] and f"toy: {address}/#/experiments/" in said[1]
     assert "MLflow" in wait_for(f"{address}/", 10)
-    listening = [line.split()[1] for line in open("/proc/net/tcp").readlines()[1:] if line.split()[3] == "0A"]
-    mine = [place for place in listening if place.endswith(f":{port:04X}")]
-    assert mine == [f"0100007F:{port:04X}"]  # 127.0.0.1
+    assert listeners(port) == [f"0100007F:{port:04X}"]  # 127.0.0.1
 
 
 def test_a_browser_opens_the_saved_view(pages, seen):

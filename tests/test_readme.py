@@ -30,6 +30,12 @@ def test_the_commands_of_the_readme_are_understood():
         assert _parse(shlex.split(command)[1:]).command
 
 
+def test_the_walk_to_a_new_backbone_has_its_corpus_before_what_needs_one():
+    steps = re.findall(r"^    wmzoo (.+?)(?:  +#.*)?$", README.partition("## Add a backbone")[2], re.MULTILINE)
+    assert steps[0] == "new backbone my_mixer"
+    assert steps.index("data collect quickstart") < min(steps.index("check my_mixer"), steps.index("grid my_mixer"))
+
+
 def test_the_files_that_the_readme_shows_exist():
     shown = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert shown and all((ROOT / path).is_file() for path in shown)

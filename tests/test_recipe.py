@@ -124,6 +124,12 @@ def test_extends_merges_and_cycles_are_refused(workdir):
     assert (loaded.name, loaded.train.steps, loaded.train.batch_size) == ("child", 3, 16)
     written(workdir / "toy.yaml", "extends: child\n")
     assert "extends itself" in problems_of(recipe.load, child)[0]
+    lost = written(workdir / "lost.yaml", "name: lost\nextends: trajworl\n")
+    assert 'lost.yaml:2: extends: no recipe "trajworl"' in problems_of(recipe.load, lost)[0]
+    both = written(workdir / "both.yaml", "extends: [trajworld, tdm]\n")
+    assert problems_of(recipe.load, both) == (
+        f"{both}:1: extends: must be one recipe's name or path, not ['trajworld', 'tdm'].",
+    )
 
 
 def test_nothing_in_a_recipe_is_executed(workdir):

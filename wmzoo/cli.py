@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from wmzoo import __version__
 from wmzoo.errors import WmzooError, nearest
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wmzoo: {problem}", file=sys.stderr)
         return error.code
     except KeyboardInterrupt as interrupt:
-        print(f"wmzoo: interrupted; {interrupt or GO_ON}", file=sys.stderr)
+        print(f"wmzoo: interrupted; {str(interrupt) or GO_ON}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader, `head` say, had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,14 +44,31 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options, extra = parser.parse_known_args(arguments)
     stray = [text for text in extra if text.startswith("-") or "=" not in text or not hasattr(options, "settings")]
     if stray:
-        parser.error(f"unrecognized arguments: {' '.join(stray)}")
+        options.parser.error(_unknown(stray[0], options.parser))
     if extra:
         options.settings = [*options.settings, *extra]
     return options
 
 
+def _unknown(text: str, parser: argparse.ArgumentParser) -> str:
+    """What is wrong with an argument that a command does not take."""
+    if not text.startswith("-"):
+        return f'"{text}" is one argument too many'
+    name = text.partition("=")[0]
+    return f'unknown option "{name}". {nearest(name, set(re.findall(r"--[a-z-]+", parser.format_help())))}'
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells a mistake in one sentence, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Tell, and exit with code 2."""
+        remedy = "" if message.endswith(".") else f"; see `{self.prog} --help`."
+        self.exit(2, f"{self.prog}: {message}{remedy}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
+    parser: argparse.ArgumentParser = _Parser(prog="wmzoo", description=DESCRIPTION, epilog=EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"wmzoo {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -79,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     _recipe_arguments(scaling)
     scaling.add_argument("--metric", help="what the laws are of; nmae, the error of transition/v1, if left out")
     scaling.add_argument("--to", type=Path, help="folder for the files (comparisons/EXPERIMENT/scaling)")
+    _grid_arguments(scaling)
     _result_commands(commands)
     _exchange_commands(commands)
     quickstart = _add(commands, "quickstart", _quickstart, "collect, train three models, evaluate, compare")
@@ -237,7 +257,7 @@ def _add(
 ) -> argparse.ArgumentParser:
     about = text[0].upper() + text[1:] + "."
     parser = commands.add_parser(name, help=text, description=about, allow_abbrev=False)
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=function, parser=parser)
     return parser
 
 
@@ -352,31 +372,33 @@ def _compare(options: argparse.Namespace) -> None:
     from wmzoo import report
     from wmzoo.evaluation.compare import SUFFIXES, Options
 
-    by = tuple(options.by.split(",")) if options.by else ()
+    by = tuple(filter(None, (path.strip() for path in (options.by or "").split(","))))
     chosen = Options(mixed=options.mixed, published=options.published, by=by, baseline=options.baseline)
     named = {suffix: path for suffix in SUFFIXES if (path := getattr(options, suffix[1:]))}
+    for suffix, path in named.items():
+        if path.suffix != suffix:
+            raise WmzooError(f"--{suffix[1:]} {path}: name a file that ends in {suffix}.")
     report.print_comparison(options.experiment, options.uri, options.protocol, options.to, chosen, named)
 
 
 def _grid(options: argparse.Namespace) -> None:
-    from wmzoo import recipe
     from wmzoo.gridrun import running
 
-    running.run(
-        options.recipe,
-        options.settings,
-        workers=options.workers,
-        engine=options.engine,
-        options=recipe.parse_overrides(options.option),
-        dry=options.dry_run,
-        quiet=options.quiet,
-    )
+    running.run(options.recipe, options.settings, **_how(options))
 
 
 def _scaling(options: argparse.Namespace) -> None:
     from wmzoo.scaling import report
 
-    report.run(options.recipe, options.settings, options.metric, options.to)
+    report.run(options.recipe, options.settings, options.metric, options.to, **_how(options))
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
+    """How a grid is run."""
+    from wmzoo import recipe
+
+    given = {name: getattr(options, name) for name in ("workers", "engine", "quiet")}
+    return {**given, "dry": options.dry_run, "options": recipe.parse_overrides(options.option)}
 
 
 def _ui(options: argparse.Namespace) -> None:

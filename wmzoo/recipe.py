@@ -336,8 +336,13 @@ def _read_file(path: Path, known: Mapping[str, Path], seen: tuple[Path, ...]) ->
     if "extends" not in values:
         return source
     parent = values.pop("extends")
+    if not isinstance(parent, str) or not parent:
+        raise WmzooError(f"{source.place('extends')}: extends: must be one recipe's name or path, not {parent!r}.")
     beside = path.parent / f"{parent}.yaml"
-    found = beside if beside.is_file() and beside != path else locate(str(parent), known)
+    try:
+        found = beside if beside.is_file() and beside != path else locate(parent, known)
+    except WmzooError as error:
+        raise WmzooError(f"{source.place('extends')}: extends: {error}") from error
     return _merge(_read_file(found, known, (*seen, path)), source)
 
 

@@ -197,10 +197,14 @@ def print_comparison(
 
     Returns:
         The files written.
+
+    Raises:
+        WmzooError: there is no such protocol, experiment or store, or its runs may not stand in one table.
     """
     from wmzoo.evaluation import compare
 
     options = options or compare.Options()
+    evaluation.short_name(protocol)  # there is such a protocol
     records, others = tracking.records(experiment, uri, protocol, versions=options.mixed)
     name = "-".join([evaluation.file_name(protocol), *(["by", *options.by] if options.by else [])])
     folder = folder or Path("comparisons") / experiment / name

@@ -54,8 +54,22 @@ def opened(uri: str, process: int) -> MlflowClient:
     except ModuleNotFoundError as error:
         raise WmzooError(f"tracking.uri: {uri} needs {error.name}: pip install 'wmzoo[postgres]'.") from error
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-        raise WmzooError(f"tracking.uri: {uri} can't be opened ({error}); correct it or make it writable.") from error
+        told = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(". ")
+        raise WmzooError(
+            f"tracking.uri: {uri} can't be opened ({told}); correct it, make it writable, or start its server."
+        ) from error
     return store
+
+
+def require(uri: str) -> None:
+    """Make sure that there is a store to read, where opening would make an empty one.
+
+    Raises:
+        WmzooError: a SQLite file is not there.
+    """
+    path = Path(uri.removeprefix(SQLITE))
+    if uri.startswith(SQLITE) and not path.is_file():
+        raise WmzooError(f"{path}: no such tracking store; go to the folder that the runs were made in, or add --uri.")
 
 
 def absolute(uri: str) -> str:

@@ -19,7 +19,7 @@ from wmzoo.errors import WmzooError, nearest
 from wmzoo.evaluation import file_name
 from wmzoo.files import write_json
 from wmzoo.recipe import Recipe
-from wmzoo.stores import DATABASES, SQLITE, absolute, opened
+from wmzoo.stores import DATABASES, SQLITE, absolute, opened, require
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -328,10 +328,11 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
         The runs, and sentences on those that were left out as they were evaluated by other versions.
 
     Raises:
-        WmzooError: there is no such experiment, or none of its runs was evaluated.
+        WmzooError: there is no such store or experiment, or none of its runs was evaluated.
     """
     from mlflow.entities import ViewType
 
+    require(uri)
     store = client(uri)
     known = {e.name: e.experiment_id for e in store.search_experiments(ViewType.ACTIVE_ONLY)}
     if experiment not in known:

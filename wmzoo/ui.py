@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
 
 from wmzoo import tracking, views
-from wmzoo.errors import WmzooError
+from wmzoo.errors import FailedError, WmzooError
+from wmzoo.interrupts import terminated_is_interrupted
 
 HOST = "127.0.0.1"
+GRACE = 3.0  # seconds for the server to end by itself
 
 
 def serve(uri: str, port: int) -> None:
@@ -22,6 +26,7 @@ def serve(uri: str, port: int) -> None:
 
     Raises:
         WmzooError: the port is taken, or the store can't be opened.
+        FailedError: MLflow's server ended by itself, with an error.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -34,4 +39,23 @@ def serve(uri: str, port: int) -> None:
     print("\n".join(f"  {name}: {link}" for name, link in found.items()), flush=True)
     store = ["--backend-store-uri", tracking.absolute(uri), "--host", HOST, "--port", str(port), "--workers", "1"]
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    subprocess.run([sys.executable, "-m", "mlflow", "server", *store], env=environment, check=False)
+    command = [sys.executable, "-m", "mlflow", "server", *store]
+    server = subprocess.Popen(command, env=environment, start_new_session=True)  # so that Ctrl-C is ours alone
+    try:
+        with terminated_is_interrupted():
+            code = server.wait()
+    except KeyboardInterrupt:
+        return
+    finally:
+        _end(server)
+    if code:
+        raise FailedError(f"the pages could not be served (code {code}); read above why.")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End MLflow's server with the processes that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(GRACE)

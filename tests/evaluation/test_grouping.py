@@ -46,6 +46,9 @@ def test_runs_are_grouped_by_settings_and_paired_by_what_else_varies(runs):
 def test_a_wrong_setting_gets_the_nearest_one(runs):
     with pytest.raises(WmzooError, match=r'--by: no recipe has a setting "model.backbon.name". Did you mean "model.b'):
         made(runs, by=["model.backbon.name"])
+    for path in ("backbone", "model.backbone", "backbone.name"):
+        with pytest.raises(WmzooError, match=rf'setting "{path}". Did you mean "model.backbone.name"'):
+            made(runs, by=[path])
 
 
 def test_rows_average_what_they_do_not_name(runs):
@@ -133,6 +136,7 @@ def test_latex_is_escaped_ruled_and_bold():
     grid = Grid(title="50 % & more", heads=("", "a_b"), rows=[["x~y\\", "1 ±2"], ["z", "-"]], bold={(0, 1)}, models=1)
     text = latex(grid)
     assert r"\caption{50 \% \& more}" in text and r" & a\_b \\" in text and r"\begin{tabular}{lr}" in text
+    assert r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%" in text and r"\end{tabular}}" in text
     assert (
         r"x\textasciitilde{}y\textbackslash{} & \textbf{1 $\pm$2} \\" + "\n\\midrule\nz & - \\\\\n\\bottomrule" in text
     )

@@ -46,6 +46,26 @@ def test_a_run_has_pictures_of_its_calibration_and_of_what_it_imagines(corpus, t
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(pictures)
 
 
+def test_a_model_has_one_colour_in_every_picture(corpus, tmp_path, monkeypatch):
+    """Modes of a model share its colour, and what is not ranked is dashed and hollow."""
+    made = [("a", evaluated(corpus, spread=0.1)), ("b", evaluated(corpus, model=Decoding))]
+    records = [
+        RunRecord(run_id=name, name=name, seed=0, experiment="x", tags={}, cost=COST, result=json.loads(json.dumps(r)))
+        for name, r in made
+    ]
+    lines = {}
+    monkeypatch.setattr(calibration, "save", lambda figure, path: lines.update(styles_of(figure)))
+    compare.make(records).pictures["calibration.png"].draw(tmp_path / "x.png")
+    plt.close("all")
+    assert lines["b (free-running)"][0] == lines["b (teacher-forced)"][0] != lines["a"][0]
+    assert [lines[name][1] for name in ("a", "b (free-running)", "b (teacher-forced)")] == ["-", "-", "--"]
+
+
+def styles_of(figure):
+    shown = [line for panel in figure.axes for line in panel.lines]
+    return {line.get_label(): (line.get_color(), line.get_linestyle()) for line in shown}
+
+
 def test_an_exact_model_imagines_the_truth(corpus):
     imagined = evaluated(corpus)["imagined"]["curved/a"]
     truth, mean, low, high = (np.array(imagined[name]) for name in ("truth", "mean", "low", "high"))

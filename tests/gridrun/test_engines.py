@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,10 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTE
 WIDTHS = {"model.backbone.width": [16, 32]}
 
 
-def check_both_cells(workdir, code, printed):
+def check_cells(workdir, code, printed, count=2):
     assert code == 0, printed
-    assert printed.count(": done in ") == 2 and "last value" in printed
-    assert sorted(attempts(workdir).values()) == [1, 1]
+    assert printed.count(": done in ") == count and "last value" in printed
+    assert list(attempts(workdir).values()) == [1] * count
 
 
 def listening():
@@ -46,8 +47,11 @@ def cluster(workdir, monkeypatch):
 
 
 def test_cells_run_on_the_two_nodes_of_a_ray_cluster(workdir, cluster):
-    write_grid(workdir, WIDTHS)
-    check_both_cells(workdir, *run(workdir, "--engine", "ray"))
+    write_grid(workdir, {"model.backbone.width": [16, 24, 32]})
+    code, printed = run(workdir, "--engine", "ray")
+    check_cells(workdir, code, printed, count=3)
+    told = [word for line in printed.splitlines() for word in (": running", ": done") if word in line]
+    assert told[:3] == [": running", ": running", ": done"], "the third waits in Ray's queue, and is not said to run"
 
 
 def test_ray_without_a_cluster_is_this_machine_alone_and_open_to_none(workdir):
@@ -67,7 +71,7 @@ def test_ray_without_a_cluster_is_this_machine_alone_and_open_to_none(workdir):
 def test_cells_run_as_jobs_of_submitit(workdir):
     pytest.importorskip("submitit", reason="submitit is not installed: pip install 'wmzoo[slurm]'")
     write_grid(workdir, WIDTHS)
-    check_both_cells(workdir, *run(workdir, "--engine", "slurm", "--option", "cluster=local"))
+    check_cells(workdir, *run(workdir, "--engine", "slurm", "--option", "cluster=local"))
 
 
 def test_mistakes_get_a_sentence(workdir, capsys):
@@ -77,10 +81,25 @@ def test_mistakes_get_a_sentence(workdir, capsys):
         (["--workers", "0"], "give at least 1"),
         (["--option", "num_gpus=1"], "is for --engine ray or slurm"),
         (["--engine", "slurm"], "there is no sbatch here"),
+        (["--engine", "ray", "--option", "num_cpus=two"], "num_cpus: must be a whole number above 0, the threads"),
+        (["--engine", "ray", "--option", "cores=2"], "Invalid option keyword cores"),
+        (["--engine", "ray", "--option", "num_gpus=64"], "num_gpus: a cell wants 64, this machine has"),
+        (["--engine", "slurm", "--option", "cluster=local", "--option", "cpus_per_task=0"], "must be a whole number"),
+        (["--engine", "slurm", "--option", "cluster=local", "--option", "hours=3"], "correct it or leave it out."),
     ]:
         assert cli.main(["grid", "toy.yaml", *arguments]) == 2
-        assert sentence in capsys.readouterr().err
-    assert not (workdir / "runs").exists()
+        said = capsys.readouterr().err
+        assert sentence in said and len(said.splitlines()) == 1
+    assert not (workdir / "runs" / "toy").exists()
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(workdir, monkeypatch, capsys):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'wmzoo[ray]'")
+    write_grid(workdir, WIDTHS)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    began = time.monotonic()
+    assert cli.main(["grid", "toy.yaml", "--engine", "ray"]) == 2
+    assert "nothing answers at 127.0.0.1:1" in capsys.readouterr().err and time.monotonic() - began < 30
 
 
 @pytest.mark.parametrize(("name", "library"), [("ray", "ray"), ("slurm", "submitit")])

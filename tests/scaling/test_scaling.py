@@ -36,6 +36,9 @@ def family(workdir):
 
 
 def test_a_family_is_finished_read_fitted_and_written(family, workdir, capsys):
+    assert cli.main(["scaling", "family.yaml", "--dry-run", "--workers", "2"]) == 0
+    assert "8 cells, 7 of them done; to train:" in capsys.readouterr().out
+    assert not (workdir / "comparisons").exists() and not run_folder(family[0]).exists()
     kept = {folder: folder.stat().st_mtime_ns for folder in (run_folder(c) / "best.safetensors" for c in family[1:])}
     capsys.readouterr()
     assert cli.main(["scaling", "family.yaml"]) == 0
@@ -108,4 +111,6 @@ def test_a_recipe_whose_cells_have_no_errors_is_refused_before_anything_long(wor
         report.run("family.yaml")
     with pytest.raises(WmzooError, match="a law needs three cells or more; give it a grid"):
         report.run("trajworld-cpu")
+    with pytest.raises(WmzooError, match='--metric: unknown metric "out/nmea". Did you mean "out/nmae"'):
+        report.run("family.yaml", metric="out/nmea")
     assert not (workdir / "runs").exists()

@@ -240,6 +240,13 @@ def _write_set(file: h5py.File, item: TrajectorySet, path: Path) -> tuple[int, i
     return data.id.get_offset(), data.id.get_storage_size()
 
 
+def _collection(path: Path) -> str:
+    """The data recipe that makes a corpus of this name, as far as one is known."""
+    from wmzoo.recipe import data_names
+
+    return path.stem if path.stem in data_names() else "RECIPE"
+
+
 def open_corpus(path: str | Path) -> Corpus:
     """Open a corpus without reading its rows: they are memory-mapped.
 
@@ -249,7 +256,8 @@ def open_corpus(path: str | Path) -> Corpus:
     path = Path(path)
     if not path.is_file():
         raise WmzooError(
-            f"{path}: no such corpus; make one with `wmzoo data collect`, or correct the path (data.corpus, --corpus)."
+            f"{path}: no such corpus; make it with `wmzoo data collect {_collection(path)}`, or correct the path "
+            "(data.corpus, --corpus)."
         )
     try:
         check_seal(path)

@@ -77,6 +77,18 @@ def make(name: str, workers: int | None, options: Mapping[str, Any]) -> Engine:
         ) from error
 
 
+def threads_of(options: Mapping[str, Any], name: str) -> int:
+    """The threads of a cell, by the cluster's name of that option; 1 if it is left out.
+
+    Raises:
+        WmzooError: it is no whole number above 0.
+    """
+    threads = options.get(name, 1)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise WmzooError(f"--option {name}: must be a whole number above 0, the threads of a cell, not {threads!r}.")
+    return threads
+
+
 class Process:
     """A cell in a process, and a process group, of its own; it ends when this process does.
 

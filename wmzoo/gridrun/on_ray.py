@@ -5,9 +5,9 @@ Every node must see the working directory, for corpora and runs, and the trackin
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from ray.exceptions import RayError, TaskCancelledError
 
 from wmzoo.errors import WmzooError
 from wmzoo.gridrun.cell import INTERRUPTED
-from wmzoo.gridrun.engines import run_and_wait
+from wmzoo.gridrun.engines import run_and_wait, threads_of
+
+PATIENCE = 10.0  # seconds to reach a cluster
 
 
 class OnRay:
     """A Ray cluster, which queues the cells and places them.
 
     Args:
-        workers: cells at a time on this machine, where no cluster is named; None for one a core.
+        workers: cells at a time; None for what the cluster has room for, of this machine's one a core.
         options: of Ray's tasks, such as ``num_gpus``; ``num_cpus`` are the threads of a cell.
 
     Raises:
@@ -36,17 +38,21 @@ class OnRay:
     """
 
     def __init__(self, workers: int | None, options: Mapping[str, Any]):
-        self.threads, self.slots = int(options.get("num_cpus", 1)), 10_000
-        cores = workers * self.threads if workers else None
-        begin = functools.partial(ray.init, logging_level=logging.ERROR, log_to_driver=False)
+        self.threads, self.slots = threads_of(options, "num_cpus"), workers or 10_000
+        address = os.environ.get("RAY_ADDRESS")
+        own: dict[str, Any] = {} if address else {"address": "local", "include_dashboard": False}
+        if workers and not address:
+            own["num_cpus"] = workers * self.threads
         try:
-            if os.environ.get("RAY_ADDRESS"):
-                begin()
-            else:
-                begin(address="local", num_cpus=cores, include_dashboard=False)
             self.task = ray.remote(max_retries=0, **{"num_cpus": self.threads, **options})(run_and_wait)
+            if address:
+                _reach(address)
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **own)
         except (ConnectionError, RayError, ValueError) as error:
-            raise WmzooError(f"--engine ray: {error}; correct RAY_ADDRESS or --option.") from error
+            told = str(error).splitlines()[0].rstrip(". ")
+            raise WmzooError(f"--engine ray: {told}; correct RAY_ADDRESS or --option.") from error
+        if not address:
+            _check_room(options)
 
     def start(self, folder: Path) -> RayJob:
         """Queue a cell."""
@@ -55,6 +61,35 @@ class OnRay:
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Connect to a cluster once: Ray would try for minutes what can't be.
+
+    Raises:
+        ConnectionError: nothing answers at ``host:port``.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", for one: Ray finds it by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise ConnectionError(f"nothing answers at {address} ({error})") from error
+
+
+def _check_room(options: Mapping[str, Any]) -> None:
+    """Refuse what this machine can never give to a cell, which would wait for ever.
+
+    Raises:
+        WmzooError: it has fewer cores or GPUs.
+    """
+    room = ray.cluster_resources()
+    for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        wanted, there = options.get(name, 0), room.get(resource, 0)
+        if wanted > there:
+            ray.shutdown()
+            raise WmzooError(f"--option {name}: a cell wants {wanted}, this machine has {there:g}; ask for less.")
 
 
 class RayJob:

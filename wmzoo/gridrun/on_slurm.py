@@ -13,7 +13,7 @@ from typing import Any
 import submitit
 
 from wmzoo.errors import WmzooError
-from wmzoo.gridrun.engines import run_and_wait
+from wmzoo.gridrun.engines import run_and_wait, threads_of
 
 LOGS = Path("runs/.slurm")
 
@@ -35,12 +35,13 @@ class OnSlurm:
         cluster = options.get("cluster", "slurm")
         if cluster == "slurm" and not shutil.which("sbatch"):
             raise WmzooError("--engine slurm: there is no sbatch here; run this on a login node of the cluster.")
-        self.threads, self.slots = int(chosen.get("cpus_per_task", 1)), workers or 10_000
+        self.threads, self.slots = threads_of(chosen, "cpus_per_task"), workers or 10_000
         try:
             self.executor = submitit.AutoExecutor(folder=LOGS, cluster=cluster)
             self.executor.update_parameters(**{"name": "wmzoo", "cpus_per_task": self.threads, **chosen})
         except (ValueError, NameError, TypeError, RuntimeError) as error:
-            raise WmzooError(f"--engine slurm: --option: {str(error).splitlines()[0]}") from error
+            told = str(error).splitlines()[0].rstrip(".")
+            raise WmzooError(f"--engine slurm: --option: {told}; correct it or leave it out.") from error
 
     def start(self, folder: Path) -> SlurmJob:
         """Queue a cell."""

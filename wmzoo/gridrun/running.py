@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from wmzoo.errors import FailedError
 from wmzoo.gridrun import engines, state, view
 from wmzoo.gridrun.plan import Cell, plan, protocols
 from wmzoo.gridrun.schedule import DONE, FAILED, Schedule, Track
+from wmzoo.interrupts import terminated_is_interrupted
 from wmzoo.progress import console
 from wmzoo.recipe import read
 
@@ -80,7 +80,7 @@ def _run(cells: Sequence[Cell], where: engines.Engine, parent: str, quiet: bool,
     shown = view.View(quiet, where.slots)
     schedule = Schedule(cells, where, parent, shown.event)
     try:
-        with _terminated_is_interrupted(), shown.shown(schedule.tracks) as draw:
+        with terminated_is_interrupted(), shown.shown(schedule.tracks) as draw:
             with contextlib.closing(schedule.run()) as steps:
                 for _ in steps:
                     draw()
@@ -89,19 +89,6 @@ def _run(cells: Sequence[Cell], where: engines.Engine, parent: str, quiet: bool,
         done = sum(track.status == DONE for track in schedule.tracks)
         raise KeyboardInterrupt(f"{done} of {len(cells)} cells are done; to go on: {again}") from None
     return schedule.tracks
-
-
-@contextlib.contextmanager
-def _terminated_is_interrupted() -> Iterator[None]:
-    """Take the request of a batch system to end, or a closed terminal, for Ctrl-C."""
-    # A process that nohup started keeps on ignoring the closed terminal.
-    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, signal.default_int_handler) for number in wanted]
-    try:
-        yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _compare(cells: Sequence[Cell], parent: str) -> list[Path]:

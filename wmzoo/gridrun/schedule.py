@@ -27,8 +27,9 @@ class Track:
         cell: that is followed.
         status: one of the above.
         before: whether it was done before this process began.
-        handle: of a running cell.
-        began: Unix time at which it was handed to the engine, or found elsewhere.
+        handle: of a cell that the engine has; it waits, if on a cluster's queue, until its process tells of itself.
+        noted: when the last process that told of itself before began, by the clock of its machine.
+        began: Unix time at which it was handed to the engine, then at which it ran, or was found elsewhere.
         ended: Unix time.
         words: the last ones, of a failed cell.
     """
@@ -37,6 +38,7 @@ class Track:
     status: str = WAITING
     before: bool = False
     handle: Job | None = None
+    noted: float = 0.0
     began: float = 0.0
     ended: float = 0.0
     words: str = ""
@@ -98,7 +100,11 @@ class Schedule:
         """Start cells while there is room; one that another process has is left to it, and taken if it lets go."""
         due = time.monotonic() - self.looked > LOOK_ELSEWHERE
         for track in self.tracks:
-            if track.status == WAITING or (track.status == ELSEWHERE and due):
+            if track.handle:
+                if due and track.status == WAITING and state.began(track.cell.folder) != track.noted:
+                    track.began = time.time()
+                    self._set(track, RUNNING)
+            elif track.status == WAITING or (track.status == ELSEWHERE and due):
                 room = sum(other.handle is not None for other in self.tracks) < self.engine.slots
                 self._settle(track, room)
         if due:
@@ -117,8 +123,8 @@ class Schedule:
             self._set(track, DONE)
         elif room:
             write_json(folder / state.JOB, job(track.cell, self.parent, self.engine.threads))
+            track.noted, track.status = state.began(folder), WAITING
             track.began, track.handle = time.time(), self.engine.start(folder)
-            self._set(track, RUNNING)
 
     def _awaited(self, track: Track) -> bool:
         """Whether a cell can't begin yet, or never can, for want of the run that it starts from."""

@@ -104,6 +104,12 @@ def progress(folder: Path, since: float) -> dict[str, Any] | None:
     return note if note and note["began"] >= since else None
 
 
+def began(folder: Path) -> float:
+    """When the last process of a cell began, by the clock of its machine; 0 if none did."""
+    note = progress(folder, 0.0)
+    return float(note["began"]) if note else 0.0
+
+
 def fail(folder: Path, words: str) -> None:
     """Note that the cell failed."""
     write_json(folder / FAILURE, {"time": time.time(), "host": socket.gethostname(), "words": words})

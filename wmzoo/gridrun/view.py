@@ -164,6 +164,8 @@ def time_left(tracks: Sequence[Track], slots: int, now: float) -> float:
     running = [t for t in tracks if t.status in (RUNNING, ELSEWHERE)]
     rest = [_rest(t, _work(t.cell) * rate, now - t.began) for t in running]
     waiting = [_work(t.cell) * rate for t in tracks if t.status == WAITING]
+    if any(t.status == WAITING and t.handle for t in tracks):
+        slots = len(running)  # a cluster has no room for more
     together = max(1, min(slots, len(running) + len(waiting)))
     return max([(sum(rest) + sum(waiting)) / together, *rest, *waiting], default=0.0)
 

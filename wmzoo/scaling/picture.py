@@ -70,7 +70,7 @@ def _panel(axis: Axes, points: Sequence[Point], found: Found) -> None:
 def _law(axis: Axes, points: Sequence[Point], found: Found) -> None:
     x = np.array([float(getattr(points[i], found.along)) for i in found.chosen])
     y = np.array([points[i].value for i in found.chosen])
-    label = "lowest error at that compute or less" if found.along == "flops" else None
+    label = "points that the law is fitted to" if found.along == "flops" else None
     axis.plot(x, y, "o", ms=10, mfc="none", mec=BLACK, mew=0.9, label=label)
     law = found.law
     if law is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 
 from wmzoo import evaluation
 from wmzoo.errors import WmzooError, nearest
+from wmzoo.evaluation.cells import IN, OUT
+from wmzoo.evaluation.shown import SHOWN
 from wmzoo.files import read_json
 from wmzoo.recipe import Recipe
 from wmzoo.runs import open_sets, run_folder, split_set
@@ -78,6 +81,19 @@ def collect(cells: Sequence[Recipe], metric: str = NMAE) -> list[Point]:
     if not all(point.value > 0 for point in points):
         raise WmzooError(f"--metric {metric}: is not above 0 in every cell, and no power law; choose another.")
     return sorted(points, key=lambda point: point.flops)
+
+
+def check_metric(metric: str) -> None:
+    """Refuse what is no metric, before hours of training.
+
+    Raises:
+        WmzooError: no run can have a number of that name.
+    """
+    level, _, name = metric.rpartition("/")
+    numbers = rf"{'|'.join(SHOWN)}|nmae_h\d+|termination_\w+"
+    if metric not in (NMAE, VALIDATION) and not (level and re.fullmatch(numbers, name)):
+        known = (NMAE, VALIDATION, *(f"{where}/{name}" for where in (IN, OUT) for name in (*SHOWN, "nmae_h19")))
+        raise WmzooError(f'--metric: unknown metric "{metric}". {nearest(metric, known)}')
 
 
 def _rows(cell: Recipe) -> int:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from wmzoo.recipe import Recipe
 from wmzoo.runs import run_folder
 from wmzoo.scaling import laws
 from wmzoo.scaling.laws import Law
-from wmzoo.scaling.points import NMAE, Point, collect
+from wmzoo.scaling.points import NMAE, Point, check_metric, collect
 
 UNITS = {NMAE: "mean absolute error (training std)", "validation_loss": "validation loss (nats, summed over variates)"}
 
@@ -41,7 +42,13 @@ class Found:
     law: Law | None
 
 
-def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, folder: Path | None = None) -> list[Path]:
+def run(
+    name: str,
+    overrides: Sequence[str] = (),
+    metric: str | None = None,
+    folder: Path | None = None,
+    **how: Any,
+) -> list[Path]:
     """Train and evaluate a grid of sizes, lengths and data, fit the laws that it follows, and write them down.
 
     Args:
@@ -49,21 +56,26 @@ def run(name: str, overrides: Sequence[str] = (), metric: str | None = None, fol
         overrides: ``key.path=value`` settings of it.
         metric: what the laws are of, see :func:`wmzoo.scaling.points.collect`.
         folder: for the files; ``comparisons/<experiment>/scaling`` if None.
+        how: the grid is run, see :func:`wmzoo.gridrun.running.run`: ``workers``, ``engine``, ``options``, ``dry``,
+            ``quiet``.
 
     Returns:
-        The files written: points and laws as CSV, both as Markdown, the picture.
+        The files written: points and laws as CSV, both as Markdown, the picture. None of a dry run.
 
     Raises:
         WmzooError: the recipe is wrong, a cell failed, or there is no such metric.
     """
+    metric = metric or NMAE
+    check_metric(metric)
     cells = [recipe.check(source) for source in grid.cells(name, overrides)]
     if len(cells) < laws.FEWEST:
         raise WmzooError(f"{name}: a law needs three cells or more; give it a grid, or name scaling/trajworld, say.")
     if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
-    running.run(name, overrides, compare=False)
-    first = cells[0]
-    points, metric = collect(cells, metric or NMAE), metric or NMAE
+    running.run(name, overrides, compare=False, **how)
+    if how.get("dry"):
+        return []
+    first, points = cells[0], collect(cells, metric)
     found = fit(points)
     folder = folder or Path("comparisons") / first.experiment / "scaling"
     out = console()
