@@ -11,7 +11,7 @@ quickstart: .venv/installed
 	$(BIN)/wmzoo quickstart
 
 test: .venv/installed lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --durations=10 -rs
 
 lint: .venv/installed
 	$(BIN)/ruff check .

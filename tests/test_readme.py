@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-from wmzoo import new
+from wmzoo import grid, new, recipe
 from wmzoo.cli import _parse
 
 ROOT = Path(__file__).parent.parent
@@ -18,8 +18,16 @@ def blocks(language):
 
 
 def test_the_backbone_of_the_readme_is_what_wmzoo_new_writes(workdir):
-    part, recipe = new.begin("backbone", "my_mixer")
-    assert part.read_text() in blocks("python") and recipe.read_text() in blocks("yaml")
+    part, example = new.begin("backbone", "my_mixer")
+    assert part.read_text() in blocks("python") and example.read_text() in blocks("yaml")
+
+
+def test_the_grid_of_the_readme_has_as_many_cells_as_it_says(workdir):
+    (text,) = [block for block in blocks("yaml") if "exclude:" in block]
+    name = text.split()[1].rstrip(":")
+    (workdir / name).write_text(text)
+    assert len(grid.cells(name)) == 7 and f"wmzoo grid {name} --dry-run        # seven cells" in README
+    assert name.removesuffix(".yaml") not in {known.rpartition("/")[2] for known in recipe.names()}, "another grid's"
 
 
 def test_the_commands_of_the_readme_are_understood():
