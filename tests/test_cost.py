@@ -51,6 +51,19 @@ def test_a_counted_step_costs_what_pytorch_counts_of_a_real_one(backbone, head, 
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
+def test_of_several_environments_a_step_costs_the_mean_unless_windows_are_padded(backbone, toy):
+    wide = system_set(environment="wide", states=5, actions=3)
+    both = {"toy": toy[0], "wide": merge_variates([(wide, np.arange(len(wide.lengths)))])}
+    recipe, model = model_of(backbone, toy[0])
+    alone = {name: step_cost(recipe, {name: own}) for name, own in both.items()}
+    found = step_cost(recipe, both, {"toy": 0.75, "wide": 0.25})
+    for what in ("flops", "tokens"):
+        mean = 0.75 * getattr(alone["toy"], what) + 0.25 * getattr(alone["wide"], what)
+        assert getattr(found, what) == round(mean if model.packs else getattr(alone["wide"], what))
+    assert found.memory == max(one.memory for one in alone.values())
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_a_forward_pass_costs_two_operations_a_weight_and_what_mixes_rows(backbone, toy):
     """Counted by hand from the shapes that go through each dense layer, without PyTorch's counter."""
     variates, window = toy

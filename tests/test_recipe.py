@@ -103,7 +103,7 @@ def test_overrides_win_and_are_named_in_messages(workdir):
     path = toy_file(workdir)
     assert recipe.load(path, ["train.steps=7", "data.environments=[toy/a,toy/b]"]).train.steps == 7
     (problem,) = problems_of(recipe.load, path, ["train.steps=-1"])
-    assert problem.startswith("command line (train.steps): train.steps: must be at least 1")
+    assert problem.startswith("command line (train.steps): train.steps: must be at least 0")
     (problem,) = problems_of(recipe.load, path, ["train.steps"])
     assert "is not key.path=value" in problem
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from wmzoo.model import WorldModel, build
-from wmzoo.recipe import Recipe
+from wmzoo.recipe import SINGLE_ENVIRONMENT, Recipe
 from wmzoo.trajectories import Variates, Window, window_of
 
 
@@ -31,19 +32,43 @@ class Cost:
     memory: int
 
 
-def step_cost(recipe: Recipe, variates: dict[str, Variates]) -> Cost:
-    """Count one training step of a recipe on its widest environment, on tensors without contents.
+def step_cost(recipe: Recipe, variates: Mapping[str, Variates], shares: Mapping[str, float] | None = None) -> Cost:
+    """Count one training step of a recipe on tensors without contents.
+
+    Of several environments it is what a step costs on average, if none is padded to the width of another; else, and of
+    memory, what it costs on the widest.
 
     Args:
         recipe: a checked recipe.
         variates: by environment.
+        shares: how often each is drawn; all alike if left out.
     """
-    widest = max(variates.values(), key=lambda v: len(v.names))
     part = recipe.train.batch_size // recipe.train.accumulate
     with torch.device("meta"):
         model = WorldModel(recipe, variates).train()
     model.kernel = "matmul"  # plain products, which the counter knows on any device
-    window = blank_window(widest, 1, recipe.data.window, "meta")
+    widths: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for own in variates.values():
+        widths.setdefault((own.states, own.actions), (len(own.names), *_count(model, own)))
+    tokens, flops, activations = (max(counts) for counts in zip(*widths.values(), strict=True))
+    if model.packs or recipe.data.batch == SINGLE_ENVIRONMENT:
+        shares = shares or dict.fromkeys(variates, 1.0)
+        drawn = [(shares[name], widths[own.states, own.actions]) for name, own in variates.items()]
+        tokens, flops, _ = (sum(share * counts[i] for share, counts in drawn) / sum(shares.values()) for i in range(3))
+    parameters = sum(p.numel() for p in model.parameters())
+    half = 0.5 if recipe.train.precision == "bf16" else 1.0
+    return Cost(
+        parameters=parameters,
+        tokens=round(recipe.train.batch_size * recipe.data.window * tokens),
+        flops=round(recipe.train.batch_size * flops),
+        memory=int(16 * parameters + half * activations * part),
+    )
+
+
+def _count(model: WorldModel, variates: Variates) -> tuple[int, int]:
+    """FLOPs of one window, forwards and backwards, and the bytes of what is kept between the two."""
+    rows = model.recipe.data.window
+    window = blank_window(variates, 1, rows, "meta")
     saved: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -51,16 +76,9 @@ def step_cost(recipe: Recipe, variates: dict[str, Variates]) -> Cost:
         return tensor
 
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        model.loss(window, rows=recipe.data.window - 1).total.backward()
-    parameters = sum(p.numel() for p in model.parameters())
+        model.loss(window, rows=rows - 1).total.backward()
     activations = _bytes(saved) - _bytes([t for t in saved if t.untyped_storage()._cdata in _storages(model)])
-    half = 0.5 if recipe.train.precision == "bf16" else 1.0
-    return Cost(
-        parameters=parameters,
-        tokens=recipe.train.batch_size * recipe.data.window * len(widest.names),
-        flops=counter.get_total_flops() * recipe.train.batch_size,
-        memory=int(16 * parameters + half * activations * part),
-    )
+    return int(counter.get_total_flops()), activations
 
 
 def _storages(model: WorldModel) -> set[int]:
@@ -80,19 +98,20 @@ def blank_window(variates: Variates, batch: int, rows: int, device: torch.device
 TRIAL_FLOPS = 2e10  # of a timed step, most; half a second of a slow core
 
 
-def step_seconds(recipe: Recipe, variates: dict[str, Variates], cost: Cost, device: torch.device) -> float:
+def step_seconds(recipe: Recipe, variates: Mapping[str, Variates], cost: Cost, device: torch.device) -> float:
     """Seconds that a training step takes here, less the optimizer's: timed, on a share of the batch if it is long.
 
     Args:
         recipe: a checked recipe.
-        variates: by environment.
+        variates: by environment; the one of the most usual width is timed.
         cost: of a step.
         device: to time it on.
     """
-    batch = max(1, min(recipe.train.batch_size, int(recipe.train.batch_size * TRIAL_FLOPS / cost.flops)))
-    widest = max(variates.values(), key=lambda v: len(v.names))
+    batch = max(1, min(recipe.train.batch_size, int(recipe.train.batch_size * TRIAL_FLOPS / max(cost.flops, 1))))
+    usual = cost.tokens / recipe.train.batch_size / recipe.data.window
+    timed = min(variates.values(), key=lambda own: abs(len(own.names) - usual))
     model = build(recipe, variates).to(device).train()
-    window = blank_window(widest, batch, recipe.data.window, device)
+    window = blank_window(timed, batch, recipe.data.window, device)
     taken = []
     for _ in range(3):  # the first of them allocates
         began = time.perf_counter()
@@ -100,4 +119,4 @@ def step_seconds(recipe: Recipe, variates: dict[str, Variates], cost: Cost, devi
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - began)
-    return min(taken) * recipe.train.batch_size / batch
+    return min(taken) * recipe.train.batch_size / batch * usual / len(timed.names)

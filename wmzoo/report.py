@@ -36,7 +36,7 @@ def print_check(source: Source) -> Cost:
     if recipe.init_from and pretraining.named(source.values) is None:
         checkpoint.find(recipe.init_from)
     data = prepare(recipe)
-    cost = step_cost(recipe, data.variates)
+    cost = step_cost(recipe, data.variates, data.shares(recipe))
     parts = recipe.model
     lines = [
         f"{recipe.name}: {parts.tokenizer.name} > {parts.backbone.name} > {parts.head.name}, {recipe.objective.name}",

@@ -59,6 +59,14 @@ class RunData:
             beyond=recipe.data.terminated,
         )
 
+    def shares(self, recipe: Recipe) -> dict[str, float]:
+        """How often the windows of each environment are drawn; they sum to 1."""
+        weights = self.sampler(recipe).weights
+        found = dict.fromkeys(self.variates, 0.0)
+        for item, weight in zip(self.items, weights, strict=True):
+            found[item.environment] += weight / sum(weights)
+        return found
+
     def validation(self, most: int) -> tuple[np.ndarray, np.ndarray]:
         """Sets ``[B]`` and last rows ``[B]`` of the validation windows, the same for every seed."""
         episodes = [part.validation for part in self.splits]

@@ -391,7 +391,7 @@ class Trainer:
             writer.writerows([*rows, *self.history])
 
     def _finish(self) -> None:
-        cost = step_cost(self.recipe, self.data.variates)
+        cost = step_cost(self.recipe, self.data.variates, self.data.shares(self.recipe))
         totals = {
             "parameters": cost.parameters,
             "train_tokens": self.tokens,

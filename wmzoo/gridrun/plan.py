@@ -164,7 +164,7 @@ def _cost(recipe: Recipe, data: RunData, timed: bool) -> tuple[Cost, float]:
     from wmzoo.training import choose_device
 
     device = choose_device(recipe.train.device)
-    cost = step_cost(recipe, data.variates)
+    cost = step_cost(recipe, data.variates, data.shares(recipe))
     return cost, step_seconds(recipe, data.variates, cost, device) * recipe.train.steps if timed else 0.0
 
 
