@@ -64,9 +64,15 @@ def make(records: Sequence[RunRecord], options: Options = PLAIN) -> Comparison:
         raise WmzooError(f"--published: there are no published numbers for {name}; leave --published out.")
     beside = {"baseline": options.baseline} if options.baseline else {}
     made: Comparison = protocol.compare(records, mixed, **beside)
-    notes = [told(records, options.by), *repeated(records)]
+    notes = [told(records, options.by), _owed(records), *repeated(records)]
     made = dataclasses.replace(made, caption=[*made.caption, *filter(None, notes)])
     return made.beside(protocol.published(records)) if options.published else made
+
+
+def _owed(records: Sequence[RunRecord]) -> str:
+    """A sentence on the cost of runs that began with the weights of another one; empty if none did."""
+    begun = sorted({record.tags.get("variant", record.name) for record in records if record.tags.get("init_from")})
+    return f"Costs leave out the training of the runs that these started from: {', '.join(begun)}." if begun else ""
 
 
 def print_table(made: Comparison, console: Console | None = None) -> None:

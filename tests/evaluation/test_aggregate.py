@@ -100,3 +100,9 @@ def test_models_of_the_same_several_training_sets_are_compared(runs):
     lacking = [r for r in both if not (r.name == "good" and r.run_id.endswith("z"))]
     rows = entries.rows(lacking)
     assert "good" not in aggregate.relative(rows, aggregate.reference(lacking, rows), "mae"), "a cell lacks"
+
+
+def test_what_began_from_another_run_is_said_to_cost_more(runs):
+    said = printed(as_backbones(runs, good=TUNED, poor=SCRATCH), width=200)
+    assert "Costs leave out the training of the runs that these started from: good." in said
+    assert "started from" not in printed(runs, width=200)
