@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
+from wmzoo.evaluation.bootstrap import Estimate
 from wmzoo.evaluation.cells import IN, OUT
 from wmzoo.evaluation.entries import FLOOR, Entry, focus
-from wmzoo.evaluation.style import COLOURS, ERROR, GREYS, MARKERS, legend_below, light_grid, plain_ticks, plt, save
+from wmzoo.evaluation.style import (
+    BLACK,
+    COLOURS,
+    ERROR,
+    GREYS,
+    MARKERS,
+    SMALL,
+    legend_below,
+    light_grid,
+    plain_ticks,
+    plt,
+    save,
+)
 
 LEVELS = {IN: "level trained on", OUT: "levels not trained on"}
 
@@ -33,6 +47,34 @@ def comparison(entries: Sequence[Entry], horizons: Sequence[int], path: Path) ->
     _bars(left, entries, levels)
     _lines(right, entries, horizons)
     legend_below(figure, left)
+    save(figure, path)
+
+
+def shares(found: Mapping[str, Estimate], title: str, path: Path) -> None:
+    """Draw one bar for each model and floor, on a logarithmic axis that begins at 1, which is what they are shares of.
+
+    Args:
+        found: by title, models first; those of floors begin with the word.
+        title: of the picture.
+        path: of the PNG.
+    """
+    figure, axes = plt.subplots(figsize=(7.2, 1.5 + 0.34 * len(found)), layout="constrained")
+    for y, (name, one) in enumerate(found.items()):
+        colour = GREYS[0] if name.startswith(f"{FLOOR}: ") else COLOURS[0]
+        axes.barh(y, one.mean - 1, 0.62, left=1.0, color=colour)
+        if one.low is not None and one.high is not None:
+            axes.plot([one.low, one.high], [y, y], color=BLACK, linewidth=1.2)
+        axes.annotate(
+            f"{one.mean:.3g}", (1, y), (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL
+        )
+    axes.axvline(1.0, color=BLACK, linewidth=0.9)
+    axes.set_yticks(range(len(found)), list(found))
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.set_xscale("log")
+    plain_ticks(axes, "x")
+    axes.set_xlabel("mean absolute error, as a share (below 1: better)")
+    axes.set_title(textwrap.fill(title, 60), fontsize=SMALL + 1)
+    light_grid(axes, "x")
     save(figure, path)
 
 

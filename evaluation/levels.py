@@ -62,7 +62,7 @@ def _compare(
             *(f"MIXED: {problem}." for problem in mixed),
         ],
         lines=[_line(entry, key, horizons) for entry in entries for key in entry.results[0]],
-        pictures=_pictures(entries, horizons),
+        pictures=_pictures_of_many(records, entries) if several else _pictures(entries, horizons),
     )
 
 
@@ -116,6 +116,22 @@ def _pictures(entries: Sequence[Entry], horizons: Sequence[int]) -> dict[str, Pi
     if len({tuple(sorted(entry.keys(IN))) for entry in models}) > 1:
         found["matrix.png"] = Picture("errors by training and test level", lambda path: _matrix(models, path))
     return found
+
+
+def _pictures_of_many(records: Sequence[RunRecord], entries: Sequence[Entry]) -> dict[str, Picture]:
+    """Of many training sets: one number a model, and all numbers in a matrix; a bar for each could not be read."""
+    models = [entry for entry in entries if entry.kind == MODEL]
+    return {
+        "comparison.png": Picture("shares of the errors of TrajWorld", lambda path: _shares(records, entries, path)),
+        "matrix.png": Picture("errors by training and test level", lambda path: _matrix(models, path)),
+    }
+
+
+def _shares(records: Sequence[RunRecord], entries: Sequence[Entry], path: Path) -> None:
+    from wmzoo.evaluation import figures  # matplotlib is slow to import
+
+    found = aggregate.relative(entries, aggregate.reference(records, entries), aggregate.METRICS[0])
+    figures.shares(found, aggregate.TITLE, path)
 
 
 def _errors(entries: Sequence[Entry], horizons: Sequence[int], path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from test_compare import printed, runs
 
 from wmzoo.errors import WmzooError
-from wmzoo.evaluation import aggregate, entries
+from wmzoo.evaluation import aggregate, entries, levels
 from wmzoo.evaluation.records import check
 
 __all__ = ["runs"]
@@ -85,7 +85,7 @@ def on_another_set(record):
     return dataclasses.replace(record, result=result, run_id=f"{record.run_id}-z")
 
 
-def test_models_of_the_same_several_training_sets_are_compared(runs):
+def test_models_of_the_same_several_training_sets_are_compared(runs, tmp_path):
     records = as_backbones(runs, good=TUNED, poor=SCRATCH)
     both = [*records, *map(on_another_set, records)]
     assert check(both) == []
@@ -95,6 +95,12 @@ def test_models_of_the_same_several_training_sets_are_compared(runs):
     once = aggregate.relative(entries.rows(records), aggregate.reference(records, entries.rows(records)), "nmae")
     assert aggregate.relative(rows, of, "nmae")["good"].mean == pytest.approx(once["good"].mean)
     assert aggregate.grid(both, rows, full=True).rows[0][-1] == "6", "three test sets of two training sets"
+    drawn = levels.compare(both).pictures
+    assert list(drawn) == ["comparison.png", "matrix.png"], "bars of every training set can't be read"
+    for name, picture in drawn.items():
+        picture.draw(tmp_path / name)
+        assert (tmp_path / name).stat().st_size > 10_000
+    assert "calibration.png" in levels.compare(records).pictures, "one training set has them all"
     with pytest.raises(WmzooError, match="manifest hashes"):
         check([*records, on_another_set(records[0])])
     lacking = [r for r in both if not (r.name == "good" and r.run_id.endswith("z"))]
