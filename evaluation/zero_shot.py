@@ -135,7 +135,7 @@ def _choose(
     family: Family, model: WorldModel, corpus: Corpus, manifest: Mapping[str, Any], config: Config
 ) -> tuple[list[Cell], list[Cell]]:
     """The sets trained on, and those held out."""
-    trained = {corpus.sets[key].environment for key in manifest["sets"] if key in corpus.sets}
+    trained = dict.fromkeys(key.partition("/")[0] for key in manifest["sets"])
     mine = [name for name in trained if name in ENVIRONMENTS and ENVIRONMENTS[name].component == family.component]
     seen = sorted(set(mine) & set(family.held_out))
     if seen:

@@ -26,8 +26,13 @@ def test_a_run_is_found_by_folder_short_name_and_file(run):
     for name in (run, str(run).removeprefix("runs/"), run / checkpoint.LAST):
         assert wmzoo.load(name).name == "trajworld"
     assert not wmzoo.load(run).training
-    with pytest.raises(WmzooError, match=f"Runs here: {run}"):
-        wmzoo.load("runs/toy/other")
+    with pytest.raises(WmzooError, match=f'Did you mean "{run}"'):
+        wmzoo.load(str(run).replace("-s0-", "-s1-"))
+    for i in range(40):
+        (run.parent / f"more-{i}").mkdir()
+        (run.parent / f"more-{i}" / checkpoint.BEST).touch()
+    with pytest.raises(WmzooError, match=r"more-\d+ and 17 more\.$"):
+        wmzoo.load("nowhere")
 
 
 def refusal(path):

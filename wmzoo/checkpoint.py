@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wmzoo.data.splits import known_episodes
-from wmzoo.errors import WmzooError
+from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import read_json, replacing
 from wmzoo.model import WorldModel, build
 from wmzoo.recipe import Source, check
@@ -156,8 +156,7 @@ def find(run: str | Path, name: str = BEST) -> Path:
         if (path / name).is_file():
             return path / name
     known = sorted(str(p.parent) for p in Path("runs").glob(f"*/*/{name}"))
-    listed = f"Runs here: {', '.join(known)}." if known else "Train one with `wmzoo train`."
-    raise WmzooError(f"{run}: no run and no checkpoint. {listed}")
+    raise WmzooError(f"{run}: no run and no checkpoint. {nearest(str(run), known) or 'Train one with `wmzoo train`.'}")
 
 
 def load(run: str | Path) -> WorldModel:

@@ -178,6 +178,9 @@ def test_a_run_of_other_environments_and_a_corpus_without_the_held_out_are_refus
     write_corpus(workdir / "part.h5", [corpus.sets[f"{name}/mixed"] for name in KNOWN], {})
     with pytest.raises(WmzooError, match="holds none of toy-0.3, toy-0.4"):
         evaluated((open_corpus(workdir / "part.h5"), about, variates))
+    write_corpus(workdir / "other.h5", [corpus.sets[f"{name}/mixed"] for name in UNKNOWN], {})
+    with pytest.raises(WmzooError, match="lacks toy-0.6/mixed, which the run was trained on; use the run's own corpus"):
+        evaluated((open_corpus(workdir / "other.h5"), about, variates))
     with pytest.raises(WmzooError, match="no test episode has 41 rows"):
         evaluated(toy, histories=(1, 40))
     with pytest.raises(WmzooError, match="at least two lengths"):
