@@ -8,6 +8,7 @@ A protocol is a file of this folder that defines ``PROTOCOL`` (such as ``"transi
 - ``describe(result) -> list``: what is printed of one run;
 - ``pictures(result) -> dict[str, Picture]``, if there is something to draw of one run: by the name of the file;
 - ``compare(records, mixed=(), baseline="") -> Comparison``: what is shown of many runs, beside one row if it is named;
+- ``READS_CORPUS = False``, if it needs no corpus: it is then given none, and runs of imported models name none;
 - ``published(records) -> Comparison``, if papers report such numbers: those, to put beside.
 
 Protocols are listed from the text of their files, without importing them, so listing is quick and a broken

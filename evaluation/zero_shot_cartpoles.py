@@ -37,6 +37,7 @@ from wmzoo.trajectories import Episode, Variates, episode_rows, roles_of, window
 __all__ = ["PROTOCOL", "Config", "compare", "describe", "evaluate", "summary"]
 
 PROTOCOL = "zero_shot/cartpoles/v1"
+READS_CORPUS = False  # the simulator plays all that is needed, and an imported model needs nothing else
 ENVIRONMENTS = ("dmc-cartpole-two_poles", "dmc-cartpole-three_poles")
 POSITION, SPEED = "qpos:slider", "qvel:slider"
 PUSHES = {"right": 1.0, "left": -1.0}
@@ -84,13 +85,13 @@ class _Played:
 
 
 def evaluate(
-    model: WorldModel, corpus: Corpus, manifest: Mapping[str, Any], config: Config, progress: bool = True
+    model: WorldModel, corpus: Corpus | None, manifest: Mapping[str, Any], config: Config, progress: bool = True
 ) -> dict[str, Any]:
     """Imagine both futures of every context, with each cart.
 
     Args:
         model: put in evaluation mode here; used on the device that it is on.
-        corpus: that the run trained on; not read.
+        corpus: not read.
         manifest: of the run.
         config: of the protocol.
         progress: show a bar.

@@ -114,8 +114,12 @@ def print_evaluation(
     model.to(choose_device("auto"))
     record, manifest = read_json(folder / "run.json"), read_json(folder / "manifest.json")
     config = _protocol_settings(like or model.recipe, protocol, module.Config, overrides)
-    manifest = test_data(run, model, manifest, corpus, sets)
-    opened = open_corpus(corpus or manifest["corpus"])
+    opened = None
+    if getattr(module, "READS_CORPUS", True):
+        manifest = test_data(run, model, manifest, corpus, sets)
+        opened = open_corpus(corpus or manifest["corpus"])
+    elif corpus or sets:
+        raise WmzooError(f"{protocol}: reads no corpus; leave --corpus and --sets out.")
     result = module.evaluate(model, opened, manifest, config, progress=not quiet)
     path = folder / f"{evaluation.file_name(protocol)}.json"
     metrics, pictures = module.summary(result), _draw(module, result, path)

@@ -65,8 +65,11 @@ def test_zero_shot_of_held_out_gravities(workdir, pendulums, capsys):
     assert (workdir / "comparisons/toy/zero_shot-pendulum-gravity-v1/comparison.png").stat().st_size > 10_000
 
 
-def test_zero_shot_of_carts(pendulums, capsys):
+def test_zero_shot_of_carts(workdir, pendulums, capsys):
     few = ["episodes=3", "ranges=3", "context=3", "horizon=2"]
+    (workdir / "toy.h5").unlink()  # is not read
+    assert main(["evaluate", str(pendulums), "zero_shot/cartpoles/v1", *few, "--corpus", "other.h5"]) == 2
+    assert "reads no corpus; leave --corpus and --sets out" in capsys.readouterr().err
     assert main(["evaluate", str(pendulums), "zero_shot/cartpoles/v1", *few, "--quiet"]) == 0
     assert metrics_of(pendulums)["zero_shot-cartpoles-v1/dmc-cartpole-two_poles/position"] > 0
     assert main(["compare", "toy", "--protocol", "zero_shot/cartpoles/v1"]) == 0

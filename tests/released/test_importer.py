@@ -103,6 +103,13 @@ def test_a_pretrained_model_takes_any_environment(workdir, kind):
     assert found["max_values"] == 1 + 1e-5 and found["min_values"] == 0 - 1e-5
 
 
+def test_a_pretrained_model_is_evaluated_on_the_carts_without_a_corpus(workdir, capsys):
+    importer.import_file(copy_of("trajworld", workdir, universal), "trajworld", workdir / "model")
+    few = ["episodes=2", "ranges=2", "context=3", "horizon=2"]
+    assert cli.main(["evaluate", "model", "zero_shot/cartpoles/v1", *few, "--quiet"]) == 0
+    assert "official" in capsys.readouterr().out
+
+
 def test_a_pretrained_tdm_reads_its_padding_as_the_released_one_does(workdir):
     importer.import_file(copy_of("tdm", workdir, universal), "tdm", workdir / "model")
     model, window = wmzoo.load("model"), hopper_window()
