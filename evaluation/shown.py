@@ -13,7 +13,7 @@ from rich.table import Table
 from wmzoo.evaluation.cells import FORCED, IN
 from wmzoo.evaluation.comparison import Picture
 from wmzoo.evaluation.floors import LAST
-from wmzoo.evaluation.records import listed
+from wmzoo.evaluation.records import NAMED, listed
 
 CURVES = 8  # that can be told apart in one panel
 SHOWN = ("nmae", "mae", "skill", "vs_last", "nll", "crps", "coverage50", "coverage90")
@@ -139,7 +139,8 @@ def _beside_last(result: Mapping[str, Any]) -> list[str]:
         known = {key: cell["nmae"] for key, cell in found.items() if cell["nmae"] is not None}
         worse = [key for key in found if known.get(key, np.inf) > last[key]]
         means = [np.mean([errors[key] for key in known]) if known else np.nan for errors in (known, last)]
-        where = f"{len(worse)} of {len(found)} test sets{worse and f' ({listed(worse)})' or ''}"
+        named = f" ({', '.join(worse)})" if 0 < len(worse) <= NAMED else ""
+        where = f"{len(worse)} of {len(found)} test sets{named}"
         told.append(
             f"{mode and f'{mode}: '}mean nmae {means[0]:.3g}, of the last value {means[1]:.3g}; worse on {where}."
         )
