@@ -112,7 +112,7 @@ def evaluate(
         raise WmzooError("histories: name at least two lengths, such as [1, 19], to see what history is good for.")
     known, unknown = _choose(family, model, corpus, manifest, config)
     pooled = pool([model.variates[cell.item.environment] for cell in known])
-    trained = [(corpus.sets[cell.item.key], np.asarray(manifest["sets"][cell.item.key]["train"])) for cell in known]
+    trained = [(cell.item, np.asarray(manifest["sets"][cell.item.key]["train"])) for cell in known]
     scorer = _Scorer(model.eval(), floors.fit(trained, pooled), Units.of(pooled), config)
     spread = np.unique(np.linspace(0, len(known) - 1, min(config.trained, len(known))).round().astype(int))
     groups = {HELD_OUT: unknown, TRAINED: [known[i] for i in spread]}

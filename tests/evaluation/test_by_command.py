@@ -65,6 +65,17 @@ def test_zero_shot_of_held_out_gravities(workdir, pendulums, capsys):
     assert (workdir / "comparisons/toy/zero_shot-pendulum-gravity-v1/comparison.png").stat().st_size > 10_000
 
 
+def test_zero_shot_and_few_shot_of_a_model_that_learns_terminations(workdir, capsys):
+    names = [f"pendulum-gravity-{gravity}" for gravity in PENDULUMS]
+    sets = [system_set(environment=name, states=3, actions=1, seed=i) for i, name in enumerate(names)]
+    folder = run(workdir, "toy.h5", sets, data={"exclude": ["pendulum-gravity-0[67]*"], "terminated": True})
+    few = ["windows=40", "--quiet"]
+    assert main(["evaluate", str(folder), "zero_shot/pendulum-gravity/v1", "histories=[1,5]", *few]) == 0
+    assert main(["evaluate", str(folder), "few_shot/v1", "context=5", *few]) == 0
+    assert main(["explain", str(folder), "--quiet"]) == 0
+    assert metrics_of(folder)["few_shot-v1/pendulum-gravity-08.000 100 percent/nmae"] > 0
+
+
 def test_zero_shot_of_carts(workdir, pendulums, capsys):
     few = ["episodes=3", "ranges=3", "context=3", "horizon=2"]
     (workdir / "toy.h5").unlink()  # is not read
