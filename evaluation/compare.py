@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from wmzoo.evaluation.grouping import grouped, told
 from wmzoo.evaluation.records import RunRecord, check
 from wmzoo.evaluation.repeats import repeated
 from wmzoo.files import replacing
+from wmzoo.progress import bar
 
 __all__ = ["Options", "RunRecord", "make", "print_table", "write"]
 
@@ -88,7 +90,9 @@ def print_table(made: Comparison, console: Console | None = None) -> None:
     console.print("\n".join(made.caption), highlight=False, markup=False)
 
 
-def write(made: Comparison, title: str, folder: Path, named: Mapping[str, Path] | None = None) -> list[Path]:
+def write(
+    made: Comparison, title: str, folder: Path, named: Mapping[str, Path] | None = None, quiet: bool = True
+) -> list[Path]:
     """Write a comparison as ``comparison.csv``, ``.md`` and ``.tex``, and pictures.
 
     Args:
@@ -96,6 +100,7 @@ def write(made: Comparison, title: str, folder: Path, named: Mapping[str, Path] 
         title: of it.
         folder: is made if need be.
         named: files to write a form into besides, by suffix; the Markdown links the pictures where they lie.
+        quiet: show no progress.
 
     Returns:
         The files, each of which was written whole: those of the folder, then those that were named.
@@ -105,10 +110,19 @@ def write(made: Comparison, title: str, folder: Path, named: Mapping[str, Path] 
     """
     named = named or {}
     pictures = {name: folder / name for name in made.pictures}
-    paths = [_written(made, title, folder / f"comparison{suffix}", suffix, pictures) for suffix in SUFFIXES[:-1]]
-    paths += [_write(pictures[name], picture.draw) for name, picture in made.pictures.items()]
     linked = {**pictures, FIRST: named.get(".png", pictures[FIRST])}
-    return paths + [_written(made, title, path, suffix, linked) for suffix, path in named.items()]
+    written = itertools.chain(
+        (_written(made, title, folder / f"comparison{suffix}", suffix, pictures) for suffix in SUFFIXES[:-1]),
+        (_write(pictures[name], picture.draw) for name, picture in made.pictures.items()),
+        (_written(made, title, path, suffix, linked) for suffix, path in named.items()),
+    )
+    paths: list[Path] = []
+    count = len(SUFFIXES[:-1]) + len(pictures) + len(named)
+    with bar(f"write {title}", count, unit="files", quiet=quiet) as report:
+        for path in written:
+            paths.append(path)
+            report(len(paths), "")
+    return paths
 
 
 def _written(made: Comparison, title: str, path: Path, suffix: str, pictures: Mapping[str, Path]) -> Path:

@@ -53,6 +53,8 @@ MISTAKES = [
     ("evaluate nowhere transition/v1", "no run and no checkpoint"),
     ("evaluate fake transition/v1", "can't be read|not a readable checkpoint"),
     ("evaluate fake transition/v7", "transition/v1"),
+    ("ui --port 99999", "--port: 99999 is no port"),
+    ("ui --port 0", "--port: 0 is no port"),
     ("compare nothing", "mlflow.db: no such tracking store"),
     ("compare nothing --uri sqlite:////proc/none/x.db", "no such tracking store"),
     ("compare nothing --protocol transition", 'unknown protocol "transition". Did you mean "transition/v1"'),

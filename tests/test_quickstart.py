@@ -39,7 +39,7 @@ def test_it_runs_names_what_it_wrote_and_does_nothing_twice(workdir, capfd):
         assert word in printed
     for step in ("wmzoo data collect quickstart", "wmzoo grid quickstart", "wmzoo compare quickstart"):
         assert f"$ {step}" in printed
-    assert len(re.findall(r": done in .*, \d+ MB at most in training", printed)) == 3
+    assert len(re.findall(r": done in .*, [\d,]+ MB at most in training", printed)) == 3
     quickstart.run(FEW)
     again = capfd.readouterr().out
     assert "3 cells, 3 of them done." in again and ": running" not in again

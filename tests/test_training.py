@@ -391,3 +391,10 @@ def test_a_backbone_without_blocks_can_not_compute_them_again(workdir):
     made = toy(workdir, backbone="mlp_ensemble", tokenizer="continuous", head="gaussian", train={"recompute": True})
     with pytest.raises(WmzooError, match="train.recompute: MLPEnsemble is not made of blocks"):
         training.Trainer(made)
+
+
+def test_peak_memory_is_that_of_the_process_alone_whoever_started_it():
+    code = "import torch; from wmzoo.training import peak_memory_mb; print(peak_memory_mb(torch.device('cpu')))"
+    held = np.ones(2**27)  # 1 GB
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 50 < float(ran.stdout) < held.nbytes / 1e6

@@ -187,6 +187,7 @@ def print_comparison(
     folder: Path | None = None,
     options: Options | None = None,
     named: Mapping[str, Path] | None = None,
+    quiet: bool = False,
 ) -> list[Path]:
     """Print a comparison of an experiment's runs; write it as text and pictures, here and into the runs.
 
@@ -198,6 +199,7 @@ def print_comparison(
             settings that rows are made by behind it, if any.
         options: what is compared, and how.
         named: files to write a form into besides, by suffix: ``.csv``, ``.md``, ``.tex`` and ``.png``.
+        quiet: show no progress.
 
     Returns:
         The files written.
@@ -209,13 +211,13 @@ def print_comparison(
 
     options = options or compare.Options()
     evaluation.short_name(protocol)  # there is such a protocol
-    records, others = tracking.records(experiment, uri, protocol, versions=options.mixed)
+    records, others = tracking.records(experiment, uri, protocol, versions=options.mixed, quiet=quiet)
     name = "-".join([evaluation.file_name(protocol), *(["by", *options.by] if options.by else [])])
     folder = folder or Path("comparisons") / experiment / name
     made = compare.make(records, options)
     made = dataclasses.replace(made, caption=[*made.caption, *others])
     compare.print_table(made, console())
-    paths = compare.write(made, f"{experiment}: {protocol}", folder, named)
+    paths = compare.write(made, f"{experiment}: {protocol}", folder, named, quiet)
     own = [path for path in paths if path not in (named or {}).values()]
     tracking.log_comparison(uri, [record.run_id for record in records], protocol, own, name)
     console().print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)

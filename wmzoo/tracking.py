@@ -18,6 +18,7 @@ from wmzoo import __version__, views
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.evaluation import file_name
 from wmzoo.files import write_json
+from wmzoo.progress import bar
 from wmzoo.recipe import Recipe
 from wmzoo.stores import DATABASES, SQLITE, absolute, opened, require
 
@@ -315,7 +316,9 @@ def _send(store: MlflowClient, run_id: str, values: list[tuple[str, float, int]]
         store.log_batch(run_id, metrics=metrics[begin : begin + METRICS_AT_ONCE])
 
 
-def records(experiment: str, uri: str, protocol: str, versions: bool = False) -> tuple[list[RunRecord], list[str]]:
+def records(
+    experiment: str, uri: str, protocol: str, versions: bool = False, quiet: bool = False
+) -> tuple[list[RunRecord], list[str]]:
     """The runs of an experiment that were evaluated by a protocol; the newest of repeated ones knows the others.
 
     Args:
@@ -323,6 +326,7 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
         uri: of the tracking store.
         protocol: such as ``transition/v1``.
         versions: take runs of its other versions too.
+        quiet: show no progress.
 
     Returns:
         The runs, and sentences on those that were left out as they were evaluated by other versions.
@@ -339,15 +343,18 @@ def records(experiment: str, uri: str, protocol: str, versions: bool = False) ->
         raise WmzooError(f'no experiment "{experiment}" in {uri}. {nearest(experiment, known)}')
     newest: dict[tuple[str, str], RunRecord] = {}
     left: Counter[str] = Counter()
-    for run in store.search_runs([known[experiment]], max_results=5000, order_by=["attributes.start_time ASC"]):
-        mine = run.data.tags.get(_tag(protocol), "")
-        if mine and mine != protocol and not versions:
-            left[mine] += 1
-        elif mine:
-            record = _record(store, run, experiment, mine)
-            key = (record.tags["recipe_hash"], record.tags["manifest_hash"])
-            before = newest.pop(key, None)
-            newest[key] = record if before is None else replace(record, older=(before, *before.older))
+    runs = store.search_runs([known[experiment]], max_results=5000, order_by=["attributes.start_time ASC"])
+    with bar(f"read {experiment}", len(runs), unit="runs", quiet=quiet) as report:
+        for number, run in enumerate(runs, 1):
+            mine = run.data.tags.get(_tag(protocol), "")
+            if mine and mine != protocol and not versions:
+                left[mine] += 1
+            elif mine:
+                record = _record(store, run, experiment, mine)
+                key = (record.tags["recipe_hash"], record.tags["manifest_hash"])
+                before = newest.pop(key, None)
+                newest[key] = record if before is None else replace(record, older=(before, *before.older))
+            report(number, "")
     if not newest:
         raise WmzooError(f'no run of "{experiment}" was evaluated; run `wmzoo evaluate RUN {protocol}` first.')
     told = [f"Left out, as evaluated by {name}: {count} runs; --mixed takes them in." for name, count in left.items()]

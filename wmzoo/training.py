@@ -473,5 +473,10 @@ def peak_memory_mb(device: torch.device) -> float:
     """Most memory held so far: of the GPU, or of the process, in MB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
+    status = Path("/proc/self/status")  # on Linux the other counts what the process was started by, too
+    lines = status.read_text().splitlines() if status.is_file() else []
+    peak = next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), None)
+    if peak is not None:
+        return peak / 1e3
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes / (1e3 if sys.platform != "darwin" else 1e6)

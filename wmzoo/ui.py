@@ -28,6 +28,8 @@ def serve(uri: str, port: int) -> None:
         WmzooError: the port is taken, or the store can't be opened.
         FailedError: MLflow's server ended by itself, with an error.
     """
+    if not 0 < port < 65536:
+        raise WmzooError(f"--port: {port} is no port; choose one from 1024 to 65535.")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

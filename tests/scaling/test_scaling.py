@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -62,6 +64,11 @@ def test_a_family_is_finished_read_fitted_and_written(family, workdir, capsys):
     assert 'unknown metric "nmea". Did you mean "nmae"' in capsys.readouterr().err
     with pytest.raises(WmzooError, match="not above 0"):
         reading.collect(family, "in/skill")
+    named = [dataclasses.replace(cell, name=f"rate={i}") for i, cell in enumerate(family[:2])]
+    for cell, before in zip(named, family, strict=False):
+        shutil.copytree(run_folder(before), run_folder(cell))
+    together = reading.collect([*family[:2], *named])
+    assert len(together) == 4 and {len(point.values) for point in together} == {1}, "seeds alone are averaged"
 
 
 def made(noise=0.0, seeds=2):
@@ -111,6 +118,8 @@ def test_a_recipe_whose_cells_have_no_errors_is_refused_before_anything_long(wor
         report.run("family.yaml")
     with pytest.raises(WmzooError, match="a law needs three cells or more; give it a grid"):
         report.run("trajworld-cpu")
+    with pytest.raises(WmzooError, match=r"laws are of one model.backbone, not of trajworld and tdm and mlp_ensemble"):
+        report.run("quickstart")
     with pytest.raises(WmzooError, match='--metric: unknown metric "out/nmea". Did you mean "out/nmae"'):
         report.run("family.yaml", metric="out/nmea")
     assert not (workdir / "runs").exists()

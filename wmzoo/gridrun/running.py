@@ -67,7 +67,7 @@ def run(
             tracks = _run(cells, where, parent, quiet, again=shlex.join(["wmzoo", "grid", name, *overrides]))
             failed = [track for track in tracks if track.status == FAILED]
             done = [track.cell for track in tracks if track.status == DONE and not track.cell.prepares]
-            paths = _compare(done, parent) if compare else []
+            paths = _compare(done, parent, quiet) if compare else []
             status = "FAILED" if failed else "FINISHED"
         finally:
             tracking.end(first, parent, status)
@@ -91,13 +91,13 @@ def _run(cells: Sequence[Cell], where: engines.Engine, parent: str, quiet: bool,
     return schedule.tracks
 
 
-def _compare(cells: Sequence[Cell], parent: str) -> list[Path]:
+def _compare(cells: Sequence[Cell], parent: str, quiet: bool) -> list[Path]:
     """Compare the cells by each of their protocols; the files also go to the run above them."""
     found: list[Path] = []
     for protocol in dict.fromkeys(name for cell in cells for name in protocols(cell.recipe)):
         first = cells[0].recipe
         print(f"\n$ wmzoo compare {first.experiment} --protocol {protocol} --uri {first.tracking.uri}", flush=True)
-        paths = report.print_comparison(first.experiment, first.tracking.uri, protocol)
+        paths = report.print_comparison(first.experiment, first.tracking.uri, protocol, quiet=quiet)
         tracking.log_comparison(first.tracking.uri, [parent], protocol, paths)
         found += paths
     return found

@@ -52,12 +52,12 @@ def collect(cells: Sequence[Recipe], metric: str = NMAE) -> list[Point]:
             has in MLflow, such as ``out/nmae``; or ``validation_loss``, the best of training.
 
     Returns:
-        A point for each size, length and share of the data, by rising FLOPs.
+        A point for each size, length and share of the data, and whatever else the grid varies, by rising FLOPs.
 
     Raises:
         WmzooError: no such metric, or one that is not above 0 everywhere, as a power law is.
     """
-    found: dict[tuple[int, float, int], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, int, float, int], list[tuple[float, float]]] = {}
     rows: dict[str, int] = {}
     for cell in cells:
         folder = run_folder(cell)
@@ -65,7 +65,8 @@ def collect(cells: Sequence[Recipe], metric: str = NMAE) -> list[Point]:
         data = str(cell.data)
         if data not in rows:
             rows[data] = _rows(cell)
-        key = (int(cost["parameters"]), float(cost["train_tokens"]), rows[data])
+        # A name stands for all seeds, and for nothing else that the grid varies.
+        key = (cell.name, int(cost["parameters"]), float(cost["train_tokens"]), rows[data])
         found.setdefault(key, []).append((float(cost["train_flops"]), _value(folder, metric)))
     points = [
         Point(
@@ -76,7 +77,7 @@ def collect(cells: Sequence[Recipe], metric: str = NMAE) -> list[Point]:
             value=float(np.mean([value for _, value in seeds])),
             values=tuple(value for _, value in seeds),
         )
-        for (parameters, tokens, distinct), seeds in found.items()
+        for (_, parameters, tokens, distinct), seeds in found.items()
     ]
     if not all(point.value > 0 for point in points):
         raise WmzooError(f"--metric {metric}: is not above 0 in every cell, and no power law; choose another.")

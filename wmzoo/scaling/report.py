@@ -72,6 +72,7 @@ def run(
         raise WmzooError(f"{name}: a law needs three cells or more; give it a grid, or name scaling/trajworld, say.")
     if any(cell.evaluate and "transition" not in cell.evaluate for cell in cells):
         raise WmzooError(f"{name}: evaluate: laws are of transition/v1; name it, or nothing.")
+    _check_one_family(name, cells)
     running.run(name, overrides, compare=False, **how)
     if how.get("dry"):
         return []
@@ -86,6 +87,28 @@ def run(
     tracking.log_comparison(first.tracking.uri, _runs(cells), "scaling", paths)
     out.print("\n".join(f"wrote {path}" for path in paths), highlight=False, soft_wrap=True)
     return paths
+
+
+def _check_one_family(name: str, cells: Sequence[Recipe]) -> None:
+    """A law that went through models of several kinds would be of none.
+
+    Raises:
+        WmzooError: the grid varies a part.
+    """
+    for path in recipe.PARTS:
+        kinds = dict.fromkeys(_part(cell, path) for cell in cells)
+        if len(kinds) > 1:
+            raise WmzooError(
+                f"{name}: grid: laws are of one {path}, not of {' and '.join(kinds)}; choose one of them by "
+                f"grid.{path}=[...]."
+            )
+
+
+def _part(cell: Recipe, path: str) -> str:
+    value: Any = cell
+    for key in path.split("."):
+        value = getattr(value, key)
+    return str(value.name)
 
 
 def fit(points: Sequence[Point]) -> list[Found]:
