@@ -181,12 +181,17 @@ def _colour(entries: Sequence[Entry], i: int) -> str:
     """Models of one label share a colour; floors are grey."""
     if entries[i].kind == FLOOR:
         return GREYS[[e.label for e in entries if e.kind == FLOOR].index(entries[i].label) % len(GREYS)]
-    labels = list(dict.fromkeys(e.label for e in entries if e.kind != FLOOR))
-    return COLOURS[labels.index(entries[i].label) % len(COLOURS)]
+    return COLOURS[_model(entries, i) % len(COLOURS)]
+
+
+def _model(entries: Sequence[Entry], i: int) -> int:
+    """Which of the models a row is of, in the order of the rows."""
+    return list(dict.fromkeys(e.label for e in entries if e.kind != FLOOR)).index(entries[i].label)
 
 
 def _fill(entries: Sequence[Entry], i: int) -> dict[str, Any]:
-    hatch = "" if entries[i].ranked else "////"
+    again = entries[i].kind != FLOOR and _model(entries, i) >= len(COLOURS)  # its colour was used before
+    hatch = ("...." if again else "") + ("" if entries[i].ranked else "////")
     return {"color": _colour(entries, i), "hatch": hatch, "edgecolor": "white"}
 
 

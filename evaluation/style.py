@@ -25,7 +25,7 @@ from wmzoo.files import replacing
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 GREYS = ("#B5B5B5", "#8F8F8F", "#6B6B6B")
 BLACK, BAND = "#000000", "#B5B5B5"
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one less than the colours, so that a ninth row is another pair of both
 SMALL, TITLE = 9, 11  # points
 ERROR = "mean absolute error (training std)"
 

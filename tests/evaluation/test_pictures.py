@@ -1,6 +1,7 @@
 """Pictures are written, whole, of what was measured, and leave nothing of matplotlib open."""
 
 import json
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from exact import Decoding, Exact, corpus_of, level, rows_of, trained
 from matplotlib.image import imread
 
-from wmzoo.evaluation import calibration, compare, style, trajectories, transition
+from wmzoo.evaluation import calibration, compare, figures, style, trajectories, transition
 from wmzoo.evaluation.compare import RunRecord
 from wmzoo.evaluation.metrics import CENTRAL
 from wmzoo.evaluation.transition import Config
@@ -134,6 +135,10 @@ def test_models_trained_on_different_levels_have_a_matrix(corpus, tmp_path):
 
 
 def test_colours_can_be_told_apart():
-    assert len(set(style.COLOURS)) == len(style.MARKERS) == 8
+    assert len(set(style.COLOURS)) == 8 and len(set(style.MARKERS)) == 7
+    entries = [SimpleNamespace(kind="model", label=f"m{i}", ranked=True) for i in range(20)]
+    lines = {(m["marker"], m["color"]) for m in (figures.marker(entries, i) for i in range(20))}
+    bars = {(f["hatch"], f["color"]) for f in (figures._fill(entries, i) for i in range(16))}
+    assert len(lines) == 20 and len(bars) == 16
     light = [sum(colour) for colour in style.ordered(5)]
     assert len(style.ordered(5)) == 5 and light == sorted(light)

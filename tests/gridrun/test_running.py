@@ -55,6 +55,16 @@ def test_a_grid_is_trained_evaluated_and_compared_and_nothing_twice(workdir, cap
     assert "was trained on other data than toy.h5 holds now" in capfd.readouterr().err
 
 
+def test_cells_of_one_name_are_told_apart_and_one_without_a_step_takes_no_time(workdir, capfd):
+    section = {"zip": {"name": ["long", "none"], "train.steps": [8, 0]}, "data.fraction": [0.5, 1.0]}
+    write_grid(workdir, section)
+    assert cli.main(["grid", "toy.yaml", "--dry-run"]) == 0
+    listed = capfd.readouterr().out
+    for label in ("long fraction=0.5", "long fraction=1.0", "none fraction=0.5", "none fraction=1.0"):
+        assert label in listed
+    assert "4 cells, 0 of them done" in listed and "without evaluation" in listed
+
+
 def test_all_cells_are_checked_before_the_first_is_trained(workdir, capfd):
     write_grid(workdir, {"model.backbone.width": [16, "thirty"], "seed": [0, 1]})
     assert cli.main(["grid", "toy.yaml"]) == 2

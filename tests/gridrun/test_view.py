@@ -39,7 +39,7 @@ def test_the_time_left_follows_estimates_then_what_was_seen(tracks):
     for track in tracks[3:]:
         track.handle = object()  # in the queue of a cluster
     assert view.time_left(tracks, 10_000, 150.0) == pytest.approx(30 + 60), "what waits there finds no room yet"
-    unknown = [dataclasses.replace(t, cell=dataclasses.replace(t.cell, seconds=0.0), status="waiting") for t in tracks]
+    unknown = [dataclasses.replace(t, cell=dataclasses.replace(t.cell, seconds=None), status="waiting") for t in tracks]
     assert view.time_left(unknown, 2, 0.0) == 0.0
 
 

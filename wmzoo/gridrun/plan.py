@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Collection, Sequence
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmzoo import checkpoint, evaluation, grid, pretraining
+from wmzoo.cellnames import short
 from wmzoo.errors import WmzooError
 from wmzoo.files import read_json
 from wmzoo.gridrun import state
 from wmzoo.progress import bar
 from wmzoo.recipe import Recipe, Source, check, plain
 from wmzoo.runs import RunData, prepare, run_folder
+from wmzoo.tracking import flatten
 
 if TYPE_CHECKING:
     from wmzoo.cost import Cost
@@ -29,17 +32,19 @@ class Cell:
         recipe: resolved.
         manifest: hash of its data.
         cost: of a training step.
-        seconds: estimated, of its training on this machine; 0 if it is not known.
+        seconds: estimated, of its training on this machine; None if it is not known.
         before: folder of the run that it starts from, if that is to be made first.
         prepares: others start from its run; it is not evaluated itself.
+        apart: what tells it from other cells of its name and seed, such as ``fraction=0.1``.
     """
 
     recipe: Recipe
     manifest: str
     cost: Cost
-    seconds: float
+    seconds: float | None
     before: Path | None = None
     prepares: bool = False
+    apart: str = ""
 
     @property
     def identity(self) -> str:
@@ -53,8 +58,13 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """What it is called."""
-        return f"{self.recipe.name}, seed {self.recipe.seed}"
+        """What it is called, with its seed."""
+        return f"{self.label}, seed {self.recipe.seed}"
+
+    @property
+    def label(self) -> str:
+        """What it is called, without its seed."""
+        return f"{self.recipe.name} {self.apart}".rstrip()
 
     @property
     def flops(self) -> int:
@@ -105,7 +115,7 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
     earlier = {run_folder(start): start for source in sources if (start := pretraining.named(source.values))}
     recipes = [*earlier.values(), *own]
     data: dict[str, RunData] = {}
-    costs: dict[str, tuple[Cost, float]] = {}
+    costs: dict[str, tuple[Cost, float | None]] = {}
     found: list[Cell] = []
     with bar(f"check the cells of {name}", len(recipes), unit="cells", quiet=quiet or len(recipes) < 2) as report:
         for recipe in recipes:
@@ -127,7 +137,25 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
                 )
             )
             report(len(found), "")
+    found = _told_apart(found)
     _check_distinct(found)
+    return found
+
+
+def _told_apart(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, each with what tells it from those of its name and seed, if there are any."""
+    values = [dict(flatten(cell.recipe.to_dict())) for cell in cells]
+    found = []
+    for cell, own in zip(cells, values, strict=True):
+        alike = [
+            other
+            for twin, other in zip(cells, values, strict=True)
+            if (twin.recipe.name, twin.recipe.seed, twin.prepares)
+            == (cell.recipe.name, cell.recipe.seed, cell.prepares)
+        ]
+        paths = [path for path, value in own.items() if any(other.get(path) != value for other in alike)]
+        apart = " ".join(f"{path.rpartition('.')[2]}={short(own[path])}" for path in paths)
+        found.append(dataclasses.replace(cell, apart=apart))
     return found
 
 
@@ -158,14 +186,14 @@ def _checked(sources: Sequence[Source]) -> list[Recipe]:
     return found
 
 
-def _cost(recipe: Recipe, data: RunData, timed: bool) -> tuple[Cost, float]:
-    """Of a step; and the estimated seconds of training."""
+def _cost(recipe: Recipe, data: RunData, timed: bool) -> tuple[Cost, float | None]:
+    """Of a step; and the estimated seconds of training, if that is asked for."""
     from wmzoo.cost import step_cost, step_seconds
     from wmzoo.training import choose_device
 
     device = choose_device(recipe.train.device)
     cost = step_cost(recipe, data.variates, data.shares(recipe))
-    return cost, step_seconds(recipe, data.variates, cost, device) * recipe.train.steps if timed else 0.0
+    return cost, step_seconds(recipe, data.variates, cost, device) * recipe.train.steps if timed else None
 
 
 def _check_distinct(cells: Sequence[Cell]) -> None:

@@ -37,9 +37,9 @@ def print_plan(cells: Sequence[Cell], slots: int) -> None:
     for head in ("parameters", "steps", "FLOPs", "train s"):
         table.add_column(head, justify="right")
     for cell in cells:
-        seconds = f"{cell.seconds:.0f}" if cell.seconds else "-"
+        seconds = "-" if cell.seconds is None else f"{cell.seconds:.0f}"
         size = (f"{cell.cost.parameters:,}", f"{cell.recipe.train.steps:,}", f"{cell.flops:.3g}", seconds)
-        table.add_row(cell.recipe.name, str(cell.recipe.seed), cell.identity, standing(cell), *size)
+        table.add_row(cell.label, str(cell.recipe.seed), cell.identity, standing(cell), *size)
     console().print(table)
     print_total(cells, slots)
 
@@ -62,9 +62,10 @@ def print_total(cells: Sequence[Cell], slots: int) -> None:
     text = f"{len(cells)} cells, {len(cells) - len(left)} of them done"
     if left:
         text += f"; to train: {sum(cell.flops for cell in left):.3g} FLOPs"
-    if left and all(cell.seconds for cell in left):
-        total, most = sum(cell.seconds for cell in left), min(slots, len(left))
-        wall = max(total / most, max(cell.seconds for cell in left))
+    seconds = [cell.seconds for cell in left if cell.seconds is not None]
+    if left and len(seconds) == len(left):
+        total, most = sum(seconds), min(slots, len(left))
+        wall = max(total / most, *seconds)
         text += f", about {duration(total)} of work, {duration(wall)} by {most} at a time, without evaluation"
     console().print(text + ".", highlight=False, soft_wrap=True)
 
@@ -101,7 +102,7 @@ class View:
 
     def _table(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="dim", expand=True)
-        longest = max(len(track.cell.recipe.name) for track in self.tracks)
+        longest = max(len(track.cell.label) for track in self.tracks)
         table.add_column("cell", no_wrap=True, min_width=min(longest, self.out.width // 2))
         for head, width in (("seed", 4), ("state", 9), ("time", 6)):
             table.add_column(head, no_wrap=True, min_width=width)
@@ -109,7 +110,7 @@ class View:
         room = max(4, self.out.height - MARGIN)
         shown = sorted(self.tracks, key=lambda t: FIRST.index(t.status))[:room]
         for track in (t for t in self.tracks if t in shown):
-            cell = (track.cell.recipe.name, str(track.cell.recipe.seed))
+            cell = (track.cell.label, str(track.cell.recipe.seed))
             table.add_row(*cell, Text(track.status, COLOURS[track.status]), _time(track), Text(_how_far(track)))
         more = len(self.tracks) - len(shown)
         lines = [f"and {more} more"] if more else []
@@ -159,7 +160,7 @@ def time_left(tracks: Sequence[Track], slots: int, now: float) -> float:
     """
     ended = [t for t in tracks if t.status == DONE and not t.before and t.began]
     taken, expected = sum(t.ended - t.began for t in ended), sum(_work(t.cell) for t in ended)
-    known = all(t.cell.seconds for t in tracks)
+    known = all(t.cell.seconds is not None for t in tracks)
     rate = taken / expected if expected else (1.0 if known else 0.0)
     running = [t for t in tracks if t.status in (RUNNING, ELSEWHERE)]
     rest = [_rest(t, _work(t.cell) * rate, now - t.began) for t in running]
@@ -180,4 +181,4 @@ def _rest(track: Track, expected: float, elapsed: float) -> float:
 
 def _work(cell: Cell) -> float:
     """The estimated seconds of training or, if those are not known, the FLOPs."""
-    return cell.seconds or float(cell.flops)
+    return float(cell.flops) if cell.seconds is None else cell.seconds
