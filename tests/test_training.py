@@ -17,6 +17,7 @@ import torch
 import yaml
 from systems import SMALL, run_until, system_corpus, system_set, toy_recipe
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from wmzoo import checkpoint, recipe, tracking, training
 from wmzoo.data.store import open_corpus, write_corpus
@@ -114,6 +115,30 @@ class NothingWaits(TorchDispatchMode):
         masks = [index for index in indices if index is not None and index.dtype == torch.bool]
         assert name not in self.WAITING and not masks, f"{name} waits for the device"
         return function(*args, **(kwargs or {}))
+
+
+class OneDevice(TorchDispatchMode):
+    """Fails where tensors of two devices meet, which some operations on tensors without contents let pass."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        devices = {x.device.type for x in tensors if x.ndim or x.device.type != "cpu"}  # a CPU's scalar is a number
+        assert len(devices) < 2, f"{function} mixes {devices}"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("head", ["categorical", "gaussian"])
+@pytest.mark.parametrize("backbone", SMALL)
+def test_a_loss_on_another_device_is_all_there(workdir, backbone, head):
+    two_components(workdir)
+    trainer = training.Trainer(toy(workdir, data={"environments": ["*"]}, backbone=backbone, head=head))
+    window, rows = trainer.sampler[0]
+    parts = trainer.model.packed(window).to("meta")
+    trainer.model.to("meta").kernel = "sdpa"
+    with OneDevice():
+        trainer.model.loss(parts, rows).total.backward()
+    with OneDevice(), pytest.raises(AssertionError, match="mixes"):
+        torch.ones(3) + torch.ones(3, device="meta")
 
 
 @pytest.mark.parametrize("backbone", SMALL)
