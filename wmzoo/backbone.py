@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wmzoo.memory import Past
 from wmzoo.recipe import setting
-from wmzoo.trajectories import PADDING, Block
+from wmzoo.trajectories import PADDING, Span
 
 if TYPE_CHECKING:
     from wmzoo.recipe import Recipe
@@ -44,7 +44,7 @@ class Layout:
         valid: ``[B, T]`` bool, false for rows padded at the left.
         dense: true when nothing is padded.
         kernel: attention kernel, one of ``wmzoo.attention.KERNELS``.
-        blocks: empty, unless the batch is packed: each of its windows is then one column, ``M`` is 1, and so many
+        spans: empty, unless the batch is packed: each of its windows is then one column, ``M`` is 1, and so many
             of them one after another belong together (:class:`wmzoo.trajectories.Packed`).
     """
 
@@ -53,7 +53,7 @@ class Layout:
     valid: Tensor
     dense: bool
     kernel: str
-    blocks: tuple[Block, ...] = ()
+    spans: tuple[Span, ...] = ()
 
     @property
     def variate_mask(self) -> Tensor:
@@ -118,13 +118,13 @@ class Backbone(nn.Module):
 
         Args:
             tokens: ``[N, T, 1, K]``, a window for each column.
-            layout: of them, with blocks.
+            layout: of them, with spans.
 
         Returns:
             ``[N, T, 1, P]``; where ``forward`` is not asked for the last row, it is meaningless.
         """
         found, start = [], 0
-        for width, group in itertools.groupby(block.width for block in layout.blocks):
+        for width, group in itertools.groupby(span.width for span in layout.spans):
             own = slice(start, start := start + width * len(list(group)))
             role, place = (rearrange(x[own], "(b m) 1 -> b m", m=width) for x in (layout.role, layout.place))
             part = Layout(role, place, layout.valid[own][::width], layout.dense, layout.kernel)
@@ -194,7 +194,7 @@ class Members(nn.Module):
         """Head parameters of the chosen members, ``[E, B, T, M, P]``."""
         if self.batched:
             return self.copies[0](tokens, layout)[chosen]
-        if layout.blocks:
+        if layout.spans:
             return torch.stack([self.each(i).packed(tokens, layout) for i in chosen])
         return torch.stack([self.copies[i](tokens, layout) for i in chosen])
 

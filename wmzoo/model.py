@@ -22,7 +22,7 @@ from wmzoo.memory import Past
 from wmzoo.predictions import Prediction
 from wmzoo.recipe import Recipe
 from wmzoo.recipe import load as load_recipe
-from wmzoo.trajectories import Block, Columns, Variates, Window, pack, pad_columns
+from wmzoo.trajectories import Columns, Span, Variates, Window, pack, pad_columns
 
 if TYPE_CHECKING:
     from wmzoo.terminations import Ending, Policy
@@ -267,38 +267,38 @@ class WorldModel(nn.Module):
             return window
         return dataclasses.replace(window, packed=pack(window))
 
-    def parameters_of(self, window: Window, blocks: tuple[Block, ...] = (), own: bool = False) -> Tensor:
+    def parameters_of(self, window: Window, spans: tuple[Span, ...] = (), own: bool = False) -> Tensor:
         """Head parameters of every next row for all members, ``[E, B, T, M, P]``: what objectives work on.
 
         Args:
             window: ``[B, T, M]``.
-            blocks: if the window is that of :class:`wmzoo.trajectories.Packed`, its blocks.
+            spans: if the window is that of :class:`wmzoo.trajectories.Packed`, its spans.
             own: of every row itself instead; a model that decodes variate by variate has them.
         """
-        window = window if blocks else pad_columns(window, self.backbone.first.multiple)
+        window = window if spans else pad_columns(window, self.backbone.first.multiple)
         tokens, members = self.tokenizer(window.values, window.columns), self.members
-        layout = self.layout(window, blocks)
+        layout = self.layout(window, spans)
         if own:
             return torch.stack([self.backbone.each(i).cells(tokens, layout) for i in range(members)])
         return self.backbone(tokens, layout, list(range(members)))
 
-    def following(self, window: Window, blocks: tuple[Block, ...] = ()) -> Tensor:
+    def following(self, window: Window, spans: tuple[Span, ...] = ()) -> Tensor:
         """Head parameters ``[E, B, T - 1, M, P]`` of the rows behind the first, for all members.
 
         Nothing is computed for the row behind the last one, unless each row is read along with the row before it.
         """
         if self.autoregressive:
-            return self.parameters_of(window, blocks)[:, :, :-1]
-        return self.parameters_of(window.until(-1), blocks)
+            return self.parameters_of(window, spans)[:, :, :-1]
+        return self.parameters_of(window.until(-1), spans)
 
     @property
     def members(self) -> int:
         """Number of ensemble members, ``E``."""
         return self.recipe.model.backbone.config.members
 
-    def layout(self, window: Window, blocks: tuple[Block, ...] = ()) -> Layout:
+    def layout(self, window: Window, spans: tuple[Span, ...] = ()) -> Layout:
         """Where the window's real tokens are."""
-        return Layout(window.columns.role, window.columns.place, window.valid, window.dense, self.kernel, blocks)
+        return Layout(window.columns.role, window.columns.place, window.valid, window.dense, self.kernel, spans)
 
     def memories(self, window: Window) -> list[Past]:
         """An empty memory of each elite for the longest window like this one; none if the backbone keeps nothing."""

@@ -269,7 +269,7 @@ def pad_columns(window: Window, multiple: int) -> Window:
     return dataclasses.replace(window, values=values, columns=Columns(width=old.width, **new), dense=False)
 
 
-class Block(NamedTuple):
+class Span(NamedTuple):
     """What a packed window takes up: the padded rows at its left, which stay, and its columns."""
 
     padded: int
@@ -282,13 +282,13 @@ class Packed:
 
     Attributes:
         window: ``[N, T, 1]``, each column as a window of one variate; its ``columns.place`` tells which one.
-        blocks: of the ``B`` windows in the order in which their columns follow one another, narrow ones first. Plain
+        spans: of the ``B`` windows in the order in which their columns follow one another, narrow ones first. Plain
             numbers, so that nobody waits for a device.
         owner: ``[N]`` int64, which window of the batch each column belongs to.
     """
 
     window: Window
-    blocks: tuple[Block, ...]
+    spans: tuple[Span, ...]
     owner: Tensor
 
     def to(self, device: torch.device | str) -> Packed:
@@ -297,8 +297,8 @@ class Packed:
 
     def spread(self, cells: Tensor, columns: int) -> Tensor:
         """Numbers ``[E, N, R, 1]`` of packed columns as ``[E, B, R, J]`` of the first columns; 0 where padded."""
-        widest = max(self.blocks[-1].width, columns)
-        padded = cells.new_zeros(len(cells), len(self.blocks), widest, cells.shape[2])
+        widest = max(self.spans[-1].width, columns)
+        padded = cells.new_zeros(len(cells), len(self.spans), widest, cells.shape[2])
         padded[:, self.owner, self.window.columns.place[:, 0]] = cells[..., 0]
         return padded[:, :, :columns].transpose(2, 3)
 
@@ -311,16 +311,16 @@ def pack(window: Window) -> Packed:
     widths = window.variate_mask.sum(1).cpu().numpy()
     padded = (~window.valid).sum(1).cpu().numpy()
     order = np.lexsort((padded, widths))
-    blocks = tuple(Block(int(padded[b]), int(widths[b])) for b in order)
+    spans = tuple(Span(int(padded[b]), int(widths[b])) for b in order)
     owner = torch.from_numpy(np.repeat(order, widths[order])).to(window.values.device)
-    place = torch.from_numpy(np.concatenate([np.arange(block.width) for block in blocks])).to(window.values.device)
+    place = torch.from_numpy(np.concatenate([np.arange(span.width) for span in spans])).to(window.values.device)
     apart = Window(
         values=window.values[owner, :, place][:, :, None],
         valid=window.valid[owner],
         columns=dataclasses.replace(window.columns.map(lambda x: x[owner, place][:, None]), width=1),
         dense=not padded.any(),
     )
-    return Packed(window=apart, blocks=blocks, owner=owner)
+    return Packed(window=apart, spans=spans, owner=owner)
 
 
 def window_of(

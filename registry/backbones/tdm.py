@@ -97,7 +97,7 @@ class TDM(Backbone):
 
     def cells(self, tokens: Tensor, layout: Layout) -> Tensor:
         """Head parameters ``[B, T, M, P]`` of the window's own cells; of the very first cell, zeros."""
-        if layout.blocks:
+        if layout.spans:
             return self._packed_cells(tokens, layout)
         out = self._read(tokens, self._hidden(layout), None)
         first = torch.cat([torch.zeros_like(out[:, :1, 0]), self._last_place(out, layout)[:, :-1]], 1)
@@ -217,7 +217,7 @@ def _sequences(layout: Layout) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         how many each window has.
     """
     rows, start, found = layout.valid.shape[1], 0, []
-    for padded, width in layout.blocks:
+    for padded, width in layout.spans:
         columns = np.arange(start, start + width) * rows
         found.append((columns + np.arange(padded, rows)[:, None]).ravel())
         start += width

@@ -103,8 +103,8 @@ class Block(nn.Module):
         rows = None if layout.dense else repeat(layout.valid, "b t -> (b m) t", m=variates)
         x = rearrange(x, "b t m d -> (b m) t d")
         x = self.temporal_feed(self.temporal(x, put, causal=True, keys=rows, kernel=layout.kernel))
-        if layout.blocks:
-            widths = tuple(block.width for block in layout.blocks)
+        if layout.spans:
+            widths = tuple(span.width for span in layout.spans)
             x = rearrange(x, "n t d -> t n d")
             x = self.across(x, causal=False, keys=None, kernel=layout.kernel, lengths=widths)
             return rearrange(self.across_feed(x), "t n d -> n t 1 d")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wmzoo.backbone import bootstrap_weights
 from wmzoo.model import Loss, WorldModel
 from wmzoo.recipe import setting
-from wmzoo.trajectories import REWARD, STATE, Block, Window
+from wmzoo.trajectories import REWARD, STATE, Span, Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,21 +78,21 @@ class NextStep(nn.Module):
         if packed is None:
             cells = self._losses(model, window, ())
         else:
-            cells = packed.spread(self._losses(model, packed.window, packed.blocks), window.columns.width)
+            cells = packed.spread(self._losses(model, packed.window, packed.spans), window.columns.width)
         if self.starts_early(model):
             first = torch.zeros_like(cells[0, 0], dtype=torch.bool)
             first[0, 0] = True  # nothing comes before it that could predict it; it counts all the same
             cells = cells.masked_fill(first, 0.0)
         return cells
 
-    def _losses(self, model: WorldModel, window: Window, blocks: tuple[Block, ...]) -> Tensor:
+    def _losses(self, model: WorldModel, window: Window, spans: tuple[Span, ...]) -> Tensor:
         """The same of a window as it is, which may be a packed one."""
         count = window.columns.width
         columns, values = window.columns.take(slice(count)), window.values[:, :, :count]
         if self.starts_early(model):
-            raw = model.parameters_of(window, blocks, own=True)[..., :count, :]
+            raw = model.parameters_of(window, spans, own=True)[..., :count, :]
             return model.head.loss(raw, torch.cat([values[:, :1], values[:, :-1]], 1), values, columns)
-        raw = model.following(window, blocks)[..., :count, :]
+        raw = model.following(window, spans)[..., :count, :]
         return model.head.loss(raw, values[:, :-1], values[:, 1:], columns)
 
     def _bootstrap(self, model: WorldModel, window: Window, cells: Tensor) -> Tensor | float:

@@ -208,7 +208,7 @@ def test_a_mixed_batch_is_the_same_packed_padded_and_window_by_window(backbone, 
     source, ends = np.array([1, 0, 1, 2, 0, 2]), np.array([1, 3, 120, 43, 9, 200])
     both = in_precision(gather(sets, source, ends, 6, named), dtype)
     packed = pack(both)
-    assert [width for _, width in packed.blocks] == [4, 4, 6, 6, 9, 9] and packed.window.columns.mask.all()
+    assert [width for _, width in packed.spans] == [4, 4, 6, 6, 9, 9] and packed.window.columns.mask.all()
     assert packed.window.values.numel() == int(both.variate_mask.sum()) * both.values.shape[1]
     rows = int(model.objective.weights(model, both).sum())
     model.packs = model.packs or "columns"  # any backbone can, whether it gains from it or not
