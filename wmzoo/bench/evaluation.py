@@ -16,7 +16,7 @@ from wmzoo.progress import bar
 from wmzoo.recipe import setting
 from wmzoo.training import Trainer
 
-BATCH = 256
+BATCH, REPEATS = 256, 3
 SIZES = {"trajworld": "S", "tdm": "S", "mlp_ensemble": "paper"}
 
 
@@ -25,7 +25,7 @@ class Config:
     """What is scored."""
 
     backbone: str = setting("", "whose predictions; of trajworld and mlp_ensemble if empty", choices=("", *SIZES))
-    windows: int = setting(2048, "scored", low=8)
+    seconds: float = setting(4.0, "of bare predictions that are scored, as far as the made-up data go", low=0.01)
     device: str = setting("auto", "CUDA where there is one if auto", choices=("auto", "cpu", "cuda"))
 
 
@@ -45,11 +45,12 @@ def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
 def _row(config: Config, corpus: Path, backbone: str) -> Row:
     smaller = TrainBench(device=config.device, settings=(f"model.backbone.size={SIZES[backbone]}",))
     trainer = make_trainer(smaller, corpus, backbone, "auto")
-    model, size = trainer.model.eval(), min(BATCH, config.windows)
-    window = made_window(trainer.data.variates["made"], size, model.context).to(trainer.device)
-    bare = measure(lambda: model.predict(window), 5, trainer.device).row("", RATE, size).ours
-    # The first one imports what scoring needs.
-    _, few, many = (_scored(trainer, count, BATCH) for count in (8, config.windows // 4, config.windows))
+    model = trainer.model.eval()
+    window = made_window(trainer.data.variates["made"], BATCH, model.context).to(trainer.device)
+    bare = measure(lambda: model.predict(window), 5, trainer.device).row("", RATE, BATCH).ours
+    windows = max(8, round(bare * config.seconds))
+    _scored(trainer, windows // 4)  # the first one imports and touches for the first time what scoring needs
+    few, many = (_scored(trainer, count) for count in (windows // 4, windows))
     rate = (many[0] - few[0]) / (many[1] - few[1])  # without what is done once: reading, fitting the floors
     return Row(
         what=f"transition/v1, {backbone} {SIZES[backbone]}, each further window",
@@ -62,13 +63,13 @@ def _row(config: Config, corpus: Path, backbone: str) -> Row:
     )
 
 
-def _scored(trainer: Trainer, windows: int, batch: int) -> tuple[int, float]:
-    """How many windows were scored, and the seconds that it took."""
-    settings = transition.Config(windows=windows, rollouts=1, horizons=(1,), batch_size=batch)
+def _scored(trainer: Trainer, windows: int) -> tuple[int, float]:
+    """How many windows were scored, and the least seconds that it took."""
+    settings = transition.Config(windows=windows, rollouts=1, horizons=(1,), batch_size=BATCH)
     data, found = trainer.data, {}
 
     def evaluate() -> None:
         found.update(transition.evaluate(trainer.model, data.corpus, data.manifest, settings, progress=False))
 
-    seconds = measure(evaluate, 1, trainer.device, warm=False).seconds[0]
+    seconds = min(measure(evaluate, REPEATS, trainer.device, warm=False).seconds)
     return sum(test["windows"] for test in found["tests"].values()), seconds

@@ -109,16 +109,14 @@ def print_rows(rows: Sequence[Row], as_json: bool = False) -> None:
         print(json.dumps([row.plain() for row in rows], indent=1))
         return
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("what", no_wrap=True)
-    names = ("ours", "least to most", "floor", "times floor", "plain way", "better by", "of released")
-    for name in names:
+    table.add_column("what", overflow="fold")
+    for name in ("ours", "least to most", "floor (times)", "plain way (better by)", "of released"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        ratios = (_times(row.of_floor), _number(row.reference), _times(row.of_reference))
         spread = "" if row.least == row.most else f"{_number(row.least)} to {_number(row.most)}"
+        beside = (_beside(row.floor, row.of_floor), _beside(row.reference, row.of_reference))
         share = "" if row.of_released is None else f"{row.of_released:.0%} of {_number(row.released)}"
-        floor, better = (_number(row.floor), ratios[0]), ratios[1:]
-        table.add_row(row.what, f"{_number(row.ours)} {row.unit}", spread, *floor, *better, share)
+        table.add_row(row.what, f"{_number(row.ours)} {row.unit}", spread, *beside, share)
     screen = console()
     screen.print(table)
     for label, texts in (("Floor", [r.why for r in rows]), ("Plain way", [r.way for r in rows])):
@@ -133,5 +131,6 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g} x"
+def _beside(value: float | None, times: float | None) -> str:
+    """Another figure, and how ours relates to it."""
+    return "" if times is None else f"{_number(value)} ({times:.3g} x)"
