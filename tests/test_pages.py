@@ -17,6 +17,7 @@ from systems import system_corpus, toy_recipe
 
 from wmzoo import report, tracking, training, views
 from wmzoo.recipe import Source, check
+from wmzoo.runs import prepare
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
@@ -32,7 +33,7 @@ def compared(tmp_path_factory):
         system_corpus(folder / "toy.h5")
         options = {"data": {"window": 8}, "train": {"steps": 4, "validate_every": 2}}
         recipes = [check(Source(toy_recipe(backbone=name, **options), {})) for name in ("trajworld", "mlp_ensemble")]
-        parent = tracking.grid_run(recipes[0], "toy")
+        parent = tracking.grid_run(recipes[0], "toy", [prepare(recipe).manifest for recipe in recipes])
         for recipe in recipes:
             with tracking.under(parent):
                 run = training.train(recipe, quiet=True)
@@ -122,6 +123,9 @@ def test_a_grid_shows_its_comparison_on_its_first_page(compared):
     assert "| trajworld |" in note.replace("*", "") and len(note) <= views.LONGEST
     files = {file.path for file in store.list_artifacts(grid.info.run_id, "comparison/transition-v1")}
     assert f"run_uuid={grid.info.run_id}" in note and "comparison/transition-v1/comparison.png" in files
+    (data,) = grid.inputs.dataset_inputs
+    assert data.dataset.name == "toy/a", "the data of its runs, once"
+    assert data.dataset.digest == runs["trajworld-s0"].inputs.dataset_inputs[0].dataset.digest
 
 
 def test_a_run_is_described_by_its_pictures_unless_somebody_wrote_a_description(compared, tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmzoo import registry
-from wmzoo.errors import WmzooError, nearest
+from wmzoo.errors import FailedError, WmzooError, nearest
 
 ARGUMENTS = {"planners": "name"}  # by which the tests of a kind are parametrised, if not by its singular
 
@@ -20,7 +20,8 @@ def run(name: str) -> None:
         name: of the part, or ``kind/name``.
 
     Raises:
-        WmzooError: there is no such part, pytest is missing, or a test fails.
+        WmzooError: there is no such part, or pytest is missing.
+        FailedError: a test fails.
     """
     kind, part = _find(name)
     registry.find(kind, part)
@@ -36,7 +37,7 @@ def run(name: str) -> None:
     plain = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore", "-c", os.devnull]
     code = pytest.main([*plain, f"--rootdir={folder}", str(folder)], plugins=[_Only(kind, part)])
     if code:
-        raise WmzooError(f"{kind}/{part}: it fails a contract test; read above which one, and why.")
+        raise FailedError(f"{kind}/{part}: it fails a contract test; read above which one, and why.")
     print(f"{registry.paths(kind)[part]}: passes all contract tests of {kind}.")
 
 

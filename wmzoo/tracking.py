@@ -124,12 +124,13 @@ def under(parent: str) -> Iterator[None]:
         PARENT.reset(token)
 
 
-def grid_run(recipe: Recipe, grid: str) -> str:
+def grid_run(recipe: Recipe, grid: str, manifests: Sequence[Mapping[str, Any]]) -> str:
     """The run that the runs of a grid hang under, by the grid's name: found, else made.
 
     Args:
         recipe: of any of its cells.
         grid: its name.
+        manifests: of the data of its cells.
 
     Returns:
         The run's id.
@@ -142,7 +143,9 @@ def grid_run(recipe: Recipe, grid: str) -> str:
         store.update_run(found[0], status="RUNNING")
         return found[0]
     tags = {KIND: "grid", GRID: grid, "mlflow.source.name": "wmzoo grid", "mlflow.source.type": "LOCAL"}
-    return str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)
+    run_id = str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)
+    _log_data(store, run_id, *manifests)
+    return run_id
 
 
 def run_record(recipe: Recipe, run_id: str, status: str) -> dict[str, Any]:
@@ -181,13 +184,18 @@ def _log_params(store: MlflowClient, run_id: str, values: dict[str, Any]) -> Non
         store.log_batch(run_id, params=params[start_ : start_ + PARAMS_AT_ONCE])
 
 
-def _log_data(store: MlflowClient, run_id: str, manifest: Mapping[str, Any]) -> None:
+def _log_data(store: MlflowClient, run_id: str, *manifests: Mapping[str, Any]) -> None:
+    """Name the data sets, each once, that were trained on."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    for key, about in manifest["sets"].items():
-        profile = {part: len(about[part]) for part in ("train", "validation", "test")}
-        data = Dataset(key, about["sha256"][:12], "local", manifest["corpus"], profile=json.dumps(profile))
-        store.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    found = {}
+    for manifest in manifests:
+        for key, about in manifest["sets"].items():
+            profile = json.dumps({part: len(about[part]) for part in ("train", "validation", "test")})
+            data = Dataset(key, about["sha256"][:12], "local", manifest["corpus"], profile=profile)
+            found[key, data.digest] = DatasetInput(data, [InputTag("mlflow.data.context", "training")])
+    if found:  # a model that was trained elsewhere names none
+        store.log_inputs(run_id, list(found.values()))
 
 
 def log(recipe: Recipe, run_id: str, history: Iterable[Mapping[str, float]]) -> None:

@@ -136,4 +136,7 @@ def draw(curves: list[Curve], path: Path) -> None:
         panel.minorticks_off()
         light_grid(panel, "both")
         panel.legend(fontsize="small", frameon=False)
+    figure.suptitle(
+        "A block's cost: measured (points), and by counted FLOPs through the largest size (lines)", fontsize="medium"
+    )
     save(figure, path)

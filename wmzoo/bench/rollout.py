@@ -76,11 +76,11 @@ class _Rollouts:
         floor, why = self._floor()
         common = {"floor": floor, "why": why, "reference": plain, "way": WAY}
         unit = "cpu s" if self.device.type == "cpu" else "s"
-        step = self._steps().row(f"{name}, one step", unit, released=released.get("step"), **common)
+        step = self._steps().row(f"{name}, one imagined step", unit, released=released.get("step"), **common)
         report(done + 2, f"{self.precision} steps")
         whole = measure(self._rollout, 1, self.device, warm=False)
         report(done + 3, f"{self.precision} rollout")
-        what, chunk = f"{name}, mean of {self.config.horizon} steps", released.get("mean of a chunk")
+        what, chunk = f"{name}, mean of {self.config.horizon} imagined steps", released.get("mean of a chunk")
         return [step, whole.row(what, unit, self.config.horizon, released=chunk, **common)]
 
     def _released(self) -> dict[str, float]:

@@ -30,7 +30,7 @@ class Cell:
 
     Attributes:
         recipe: resolved.
-        manifest: hash of its data.
+        manifest: of its data.
         cost: of a training step.
         seconds: estimated, of its training on this machine; None if it is not known.
         before: folder of the run that it starts from, if that is to be made first.
@@ -39,7 +39,7 @@ class Cell:
     """
 
     recipe: Recipe
-    manifest: str
+    manifest: dict[str, Any]
     cost: Cost
     seconds: float | None
     before: Path | None = None
@@ -49,7 +49,7 @@ class Cell:
     @property
     def identity(self) -> str:
         """Of the resolved recipe and the data, 12 hexadecimal digits: cells with the same one are the same run."""
-        return hashlib.sha256(f"{self.recipe.hash} {self.manifest}".encode()).hexdigest()[:12]
+        return hashlib.sha256(f"{self.recipe.hash} {self.manifest['sha256']}".encode()).hexdigest()[:12]
 
     @property
     def folder(self) -> Path:
@@ -129,7 +129,7 @@ def plan(name: str, overrides: Sequence[str] = (), *, timed: bool = True, quiet:
             found.append(
                 Cell(
                     recipe=recipe,
-                    manifest=chosen.manifest["sha256"],
+                    manifest=chosen.manifest,
                     cost=cost,
                     seconds=seconds,
                     before=_before(recipe, earlier),
@@ -204,7 +204,7 @@ def _check_distinct(cells: Sequence[Cell]) -> None:
             raise WmzooError(f"grid: {cell.title} and {other} are the same run; leave one of them out.")
         seen[cell.identity] = cell
         path = cell.folder / "manifest.json"
-        if path.is_file() and read_json(path)["sha256"] != cell.manifest:
+        if path.is_file() and read_json(path)["sha256"] != cell.manifest["sha256"]:
             raise WmzooError(
                 f"{cell.folder}: was trained on other data than {cell.recipe.data.corpus} holds now; restore them, "
                 "delete the folder, or set another tracking.folder."

@@ -61,7 +61,8 @@ def run(
         if not quiet:
             view.print_total(cells, where.slots)
         first = cells[-1].recipe  # the runs that others start from may belong to another experiment
-        parent = tracking.grid_run(first, str(read(name).values.get("name", name)))
+        manifests = [cell.manifest for cell in cells if not cell.prepares]
+        parent = tracking.grid_run(first, str(read(name).values.get("name", name)), manifests)
         status = "KILLED"
         try:
             tracks = _run(cells, where, parent, quiet, again=shlex.join(["wmzoo", "grid", name, *overrides]))
