@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import socket
+import tempfile
 
 import pytest
 from systems import system_corpus, toy_recipe
@@ -63,12 +64,16 @@ def test_a_run_can_be_understood_from_mlflow_alone(trained):
     assert [m.step for m in history] == list(range(1, 13))
 
 
-def test_records_are_what_was_evaluated(trained):
+def test_records_are_what_was_evaluated(trained, tmp_path, monkeypatch):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     recipes, _ = trained
     records, left_out = tracking.records("toy", "sqlite:///mlflow.db", "transition/v1")
     assert left_out == []
     assert [(r.name, r.seed) for r in records] == [(r.name, r.seed) for r in recipes]
     assert all(r.cost["parameters"] > 0 and r.result["protocol"] == "transition/v1" for r in records)
+    assert list(scratch.iterdir()) == [], "nothing is left behind"
     with pytest.raises(WmzooError, match='Did you mean "toy"'):
         tracking.records("toyy", "sqlite:///mlflow.db", "transition/v1")
 

@@ -37,7 +37,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         name: what was written.
         valid: the names that would have been understood.
     """
-    valid = sorted(valid)
+    valid = sorted(word for word in valid if word)
     if not valid:
         return ""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -373,7 +374,9 @@ def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> Ru
     from wmzoo.evaluation.compare import RunRecord
 
     prefix = file_name(protocol)
-    path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json")
+    with tempfile.TemporaryDirectory() as folder:  # one of MLflow's own would stay
+        path = store.download_artifacts(run.info.run_id, f"evaluation/{prefix}.json", folder)
+        result = json.loads(Path(path).read_text())
     cost = {k.removeprefix("cost/"): v for k, v in run.data.metrics.items() if k.startswith("cost/")}
     tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
     return RunRecord(
@@ -383,7 +386,7 @@ def _record(store: MlflowClient, run: Any, experiment: str, protocol: str) -> Ru
         experiment=experiment,
         tags={**tags, **_origin(run.data.params), "protocol": protocol},
         cost=cost,
-        result=json.loads(Path(path).read_text()),
+        result=result,
         settings=dict(run.data.params),
     )
 
