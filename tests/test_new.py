@@ -19,9 +19,7 @@ def wmzoo(folder, *arguments):
 
 
 def files(folder):
-    """All but what Python itself puts beside a module."""
-    found = [p for p in folder.rglob("*") if p.is_file() and p.parent.name != "__pycache__"]
-    return sorted(p.relative_to(folder).as_posix() for p in found)
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
 
 
 def test_it_is_one_file_and_one_recipe_of_few_lines(workdir):

@@ -186,9 +186,11 @@ def _exchange_commands(commands: argparse._SubParsersAction[argparse.ArgumentPar
 
 
 def _bench_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from wmzoo.bench import PARTS
+
     about = "measure the zoo on this machine, beside the least that it allows and beside plain ways"
     bench = _add(commands, "bench", _bench, about)
-    parts = "start, data, memory, evaluation, attention, rollout, train or batches"
+    parts = f"{', '.join(PARTS[:-1])} or {PARTS[-1]}"
     bench.add_argument("part", nargs="?", default="", help=f"{parts}; all of them if left out")
     _settings(bench, "settings of the part, such as backbone=tdm")
     bench.add_argument("--layouts", action="store_true", help="data alone: copy the corpus into other layouts instead")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ def run(name: str) -> None:
         FailedError: a test fails.
     """
     kind, part = _find(name)
+    sys.dont_write_bytecode = True  # nothing is left behind in the part's folder
     registry.find(kind, part)
     try:
         import pytest
@@ -33,7 +35,7 @@ def run(name: str) -> None:
 
     torch.set_num_threads(1)
     folder = Path(next(iter(importlib.import_module("wmzoo.contracts").__path__)))
-    # No settings of a project that the folder may belong to, and nothing left behind in it.
+    # No settings of a project that the folder may belong to, and no cache of pytest's in it.
     plain = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-W", "ignore", "-c", os.devnull]
     code = pytest.main([*plain, f"--rootdir={folder}", str(folder)], plugins=[_Only(kind, part)])
     if code:

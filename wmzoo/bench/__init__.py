@@ -7,10 +7,12 @@ import re
 import time
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wmzoo.bench.rows import Row
 from wmzoo.errors import WmzooError
+
+if TYPE_CHECKING:
+    from wmzoo.bench.rows import Row
 
 PARTS = ("start", "data", "memory", "evaluation", "attention", "rollout", "train", "batches")
 MODULES = {"attention": "growth"}

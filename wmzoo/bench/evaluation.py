@@ -49,7 +49,6 @@ def _row(config: Config, corpus: Path, backbone: str) -> Row:
     window = made_window(trainer.data.variates["made"], BATCH, model.context).to(trainer.device)
     bare = measure(lambda: model.predict(window), 5, trainer.device).row("", RATE, BATCH).ours
     windows = max(8, round(bare * config.seconds))
-    _scored(trainer, windows // 4)  # the first one imports and touches for the first time what scoring needs
     few, many = (_scored(trainer, count) for count in (windows // 4, windows))
     rate = (many[0] - few[0]) / (many[1] - few[1])  # without what is done once: reading, fitting the floors
     return Row(
@@ -71,5 +70,5 @@ def _scored(trainer: Trainer, windows: int) -> tuple[int, float]:
     def evaluate() -> None:
         found.update(transition.evaluate(trainer.model, data.corpus, data.manifest, settings, progress=False))
 
-    seconds = min(measure(evaluate, REPEATS, trainer.device, warm=False).seconds)
+    seconds = min(measure(evaluate, REPEATS, trainer.device).seconds)
     return sum(test["windows"] for test in found["tests"].values()), seconds

@@ -17,8 +17,9 @@ from wmzoo.errors import WmzooError
 from wmzoo.progress import bar
 from wmzoo.recipe import setting
 
-ONE_STEP = ("train.steps=1", "train.warmup=0", "train.validation_windows=1", "data.environments=[made/set0]")
-TRAIN = ("train", "trajworld-cpu", "--quiet", *ONE_STEP)
+DATA = ("data.corpus=made.h5", "data.environments=[made/set0]")
+ONE_STEP = ("train.steps=1", "train.warmup=0", "train.validation_windows=1")
+TRAIN = ("train", "trajworld-cpu", "--quiet", *DATA, *ONE_STEP)
 WMZOO = (sys.executable, "-m", "wmzoo")
 # Ends where the first step begins, which no command can.
 FIRST = """import os
@@ -42,14 +43,13 @@ class Config:
 
 
 def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
-    """Run commands in a folder of their own, once unmeasured; the plain way is to import torch and MLflow."""
+    """Run commands in a folder of their own, once unmeasured; the least of training is to import torch and MLflow."""
     with tempfile.TemporaryDirectory() as folder, bar("bench start", len(CASES), quiet=quiet, unit="cases") as report:
         made_corpus(Path(folder) / "made.h5", 1)
-        imports = _seconds(config, folder, [sys.executable, "-c", "import torch, mlflow"]).seconds
+        imports = _seconds(config, folder, (sys.executable, "-c", "import torch, mlflow")).seconds
         rows = []
         for number, (what, command) in enumerate(CASES.items()):
-            told = [*command, "data.corpus=made.h5"] if "train" in command else [*command]
-            found = _seconds(config, folder, told)
+            found = _seconds(config, folder, command)
             floor = min(imports) if "train" in command else None
             why = "importing torch and MLflow" if floor else ""
             rows.append(found.row(what, SECONDS, floor=floor, why=why))
@@ -57,7 +57,7 @@ def bench(config: Config, machine: Machine, quiet: bool = False) -> list[Row]:
         return rows
 
 
-def _seconds(config: Config, folder: str, command: list[str]) -> Measured:
+def _seconds(config: Config, folder: str, command: tuple[str, ...]) -> Measured:
     """Seconds on the clock."""
     found = []
     for number in range(config.repeats + 1):
