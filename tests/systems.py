@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from sqlalchemy import event
 
+from wmzoo import tracking
 from wmzoo.contracts.systems import SMALL, linear_episode, planted_episode, system_set, toy_recipe
 from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.store import write_corpus
@@ -66,6 +69,26 @@ def run_until(trainer, step, monkeypatch):
     monkeypatch.setattr(trainer, "update", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trainer.run(quiet=True)
+
+
+@contextlib.contextmanager
+def interrupted_at(statement: str):
+    """Press Ctrl-C while the tracking store executes the first SQL statement that begins so; the block ends by it."""
+    engine = tracking.client("sqlite:///mlflow.db")._store._tracking_client.store.engine
+    asked = []
+
+    def ask(connection, cursor, executed, *_):
+        if executed.startswith(statement) and not asked:
+            asked.append(executed)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    event.listen(engine, "after_cursor_execute", ask)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        event.remove(engine, "after_cursor_execute", ask)
+    assert asked
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from systems import toy_recipe
+from systems import interrupted_at, toy_recipe
 
 from wmzoo import tracking
 from wmzoo.errors import WmzooError
@@ -94,6 +94,19 @@ def test_a_store_that_is_locked_for_longer_than_mlflow_waits_is_waited_for(workd
         other.execute("ROLLBACK")
     writer.join(30.0)
     assert tracking.client("sqlite:///mlflow.db").get_run(run).data.metrics == {"train/loss": 0.5}
+
+
+def test_an_interrupt_amid_a_transaction_waits_for_its_end_and_leaves_the_store_open_to_all(workdir):
+    recipe = check(Source(toy_recipe(), {}))
+    run = tracking.start(recipe, {"sha256": "0" * 64, "corpus": "toy.h5", "sets": {}}, {})
+    with interrupted_at("INSERT INTO metrics"):
+        tracking.log(recipe, run, [{"step": 1, "loss": 0.5}])
+    with contextlib.closing(sqlite3.connect(workdir / "mlflow.db", timeout=0, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # would fail at once if the transaction were still open
+        assert other.execute("SELECT value FROM metrics").fetchall() == [(0.5,)]
+        other.execute("ROLLBACK")
+    tracking.end(recipe, run, "FAILED")
+    assert tracking.client("sqlite:///mlflow.db").get_run(run).info.status == "FAILED"
 
 
 @pytest.fixture

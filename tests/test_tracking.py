@@ -8,7 +8,7 @@ import socket
 import tempfile
 
 import pytest
-from systems import system_corpus, toy_recipe
+from systems import interrupted_at, system_corpus, toy_recipe
 
 from wmzoo import grid, report, tracking, training
 from wmzoo.errors import WmzooError
@@ -62,6 +62,20 @@ def test_a_run_can_be_understood_from_mlflow_alone(trained):
     assert files == {"recipe.yaml", "manifest.json", "history.csv", "run.json", "checkpoint", "evaluation"}
     history = store.get_metric_history(first.info.run_id, "train/loss")
     assert [m.step for m in history] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO runs", "INSERT INTO params", "INSERT INTO metrics", "UPDATE runs"])
+def test_an_interrupted_run_has_failed_in_mlflow_and_is_gone_on_with(workdir, statement):
+    system_corpus(workdir / "toy.h5")
+    recipe = check(Source(toy_recipe(train={"steps": 4, "validate_every": 2}), {}))
+    with interrupted_at(statement):  # while it is opened, trained or, by the last one, closed
+        training.train(recipe, quiet=True)
+    store = tracking.client("sqlite:///mlflow.db")
+    (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    assert run.info.status == "FAILED"
+    folder = training.train(recipe, resume=True, quiet=True)
+    (run,) = store.search_runs([run.info.experiment_id])
+    assert run.info.status == "FINISHED" and read_json(folder / "run.json")["status"] == "finished"
 
 
 def test_records_are_what_was_evaluated(trained, tmp_path, monkeypatch):

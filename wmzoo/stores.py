@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from wmzoo.errors import WmzooError
+from wmzoo.interrupts import deferred
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +49,7 @@ def opened(uri: str, process: int) -> MlflowClient:
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with _alone(uri):
+        with deferred(), _alone(uri):
             store = cast("MlflowClient", _Patient(MlflowClient(tracking_uri=uri)))
             store.search_experiments(max_results=1)
     except ModuleNotFoundError as error:
@@ -110,7 +111,10 @@ def _reach(uri: str) -> None:
 
 
 class _Patient:
-    """A client whose calls are repeated while the store is busy; a call that failed so has changed nothing."""
+    """A client whose calls are repeated while the store is busy; a call that failed so has changed nothing.
+
+    No call is interrupted: SQLAlchemy would leave its transaction open, and the store locked for all.
+    """
 
     def __init__(self, store: MlflowClient):
         self._store = store
@@ -126,7 +130,8 @@ def _repeated(call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     began, overtaken = time.monotonic(), 0
     while True:
         try:
-            return call(*arguments, **options)
+            with deferred():
+                return call(*arguments, **options)
         except MlflowException as error:
             overtaken += _overtaken(error)
             again = overtaken <= OVERTAKEN if _overtaken(error) else error.error_code == BUSY

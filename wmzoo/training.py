@@ -27,6 +27,7 @@ from wmzoo.cost import step_cost
 from wmzoo.data.windows import Batches, batches, gather
 from wmzoo.errors import WmzooError, nearest
 from wmzoo.files import read_json, replacing, write_json
+from wmzoo.interrupts import deferred
 from wmzoo.model import Loss, WorldModel, build
 from wmzoo.progress import bar
 from wmzoo.recipe import Recipe, TrainConfig
@@ -164,19 +165,21 @@ class Trainer:
 
     def run(self, quiet: bool = False) -> None:
         """Train to the last step, validating and saving on the way."""
-        if self.rank == 0:
-            self._make_folder()
-            self.run_id = tracking.start(self.recipe, self.data.manifest, self.facts, self.run_id)
-            write_json(self.folder / "run.json", tracking.run_record(self.recipe, self.run_id, "running"))
-        finished = False
-        try:
+        with contextlib.ExitStack() as ending:
+            if self.rank == 0:
+                self._make_folder()
+                with deferred():  # a run that nobody knows of could not be ended
+                    self._open()
+                    ending.callback(tracking.end, self.recipe, self.run_id, "FAILED")
             self._loop(quiet)
-            finished = True
-        finally:
-            if self.rank == 0 and not finished:
-                tracking.end(self.recipe, self.run_id, "FAILED")
-        if self.rank == 0:
-            self._finish()
+            if self.rank == 0:
+                self._finish()
+            ending.pop_all()
+
+    def _open(self) -> None:
+        """Open the run in the tracking store, or go on with it, and let the folder know of it."""
+        self.run_id = tracking.start(self.recipe, self.data.manifest, self.facts, self.run_id)
+        write_json(self.folder / "run.json", tracking.run_record(self.recipe, self.run_id, "running"))
 
     def _loop(self, quiet: bool) -> None:
         if not self.settings.steps:
