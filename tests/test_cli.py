@@ -14,6 +14,7 @@ import pytest
 import yaml
 from systems import system_corpus, toy_recipe
 
+from wmzoo import tracking
 from wmzoo.cli import main
 
 WMZOO = [sys.executable, "-m", "wmzoo"]
@@ -88,16 +89,20 @@ def test_unknown_commands_list_the_known_ones(capsys):
     assert caught.value.code == 2 and "choose from" in capsys.readouterr().err
 
 
-def test_ctrl_c_says_how_to_go_on(project):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_request_to_end_say_how_to_go_on(project, number):
     command = [*WMZOO, "train", "toy.yaml", "train.steps=100000", "train.validate_every=5"]
     process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     until = time.monotonic() + 120
     while not list(project.glob("runs/toy/*/last.safetensors")):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "wmzoo: interrupted; what was finished is kept: repeat the command" in said
+    store = tracking.client(f"sqlite:///{project}/mlflow.db")
+    (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    assert run.info.status == "FAILED"
 
 
 @pytest.mark.parametrize(

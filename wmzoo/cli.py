@@ -326,6 +326,7 @@ def _check(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     from wmzoo import grid, pretraining, recipe, training
     from wmzoo.gridrun import plan
+    from wmzoo.interrupts import terminated_is_interrupted
 
     sources = grid.cells(options.recipe, options.settings)
     if len(sources) > 1:
@@ -336,7 +337,8 @@ def _train(options: argparse.Namespace) -> None:
         )
     checked = recipe.check(sources[0])
     pretraining.require(sources[0])
-    folder = training.train(checked, resume=options.resume, quiet=options.quiet)
+    with terminated_is_interrupted():
+        folder = training.train(checked, resume=options.resume, quiet=options.quiet)
     print("\n".join([str(folder), *(f"Next: wmzoo evaluate {folder} {name}" for name in plan.protocols(checked))]))
 
 

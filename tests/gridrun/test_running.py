@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -19,6 +20,16 @@ from wmzoo import cli, tracking
 from wmzoo.gridrun import state
 
 WIDTHS = {"model.backbone.width": [16, 32]}
+
+
+@contextlib.contextmanager
+def ignored(number):
+    """Ignore a signal, and have what is started meanwhile ignore it."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def mlflow_runs(kind=""):
@@ -111,11 +122,13 @@ def test_two_processes_share_the_cells(whole, monkeypatch):
     assert len(mlflow_runs()) == 4 and len(mlflow_runs("grid")) == 1
 
 
-def test_ctrl_c_stops_everything_and_says_how_to_go_on(workdir):
+@pytest.mark.parametrize("behind", [False, True])
+def test_ctrl_c_stops_everything_and_says_how_to_go_on(workdir, behind):
     write_grid(workdir, {"seed": [0, 1]}, steps=4000)
-    process = start(workdir, "--workers", "2")
+    with ignored(signal.SIGINT) if behind else contextlib.nullcontext():  # as `wmzoo grid toy.yaml &` in a script does
+        process = start(workdir, "--workers", "2")
     wait_for(lambda: len(list(workdir.glob("runs/toy/*/last.safetensors"))) == 2)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGTERM if behind else signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in printed
     assert "0 of 2 cells are done; to go on: wmzoo grid toy.yaml" in printed

@@ -24,7 +24,8 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str]) -> int:
     """Train and evaluate the cell of a run's folder, as far as that is not done; the exit code."""
     folder = Path(arguments[0])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored below a shell that put its job behind
+        signal.signal(number, signal.default_int_handler)
     threading.Thread(target=_end_with_starter, daemon=True).start()
     with state.claim(folder) as mine:
         return _logged(folder) if mine else CLAIMED
