@@ -135,6 +135,22 @@ def test_grid_cells_are_told_apart(workdir):
     assert all(p == plain[0] for p in plain), "they differ in their backbone alone"
 
 
+def test_the_run_of_a_grid_names_the_data_of_all_its_cells_once_however_often_it_is_gone_on_with(workdir):
+    recipe = check(Source(toy_recipe(), {}))
+    about = {part: [0] for part in ("train", "validation", "test")}
+    first, second = (
+        {"corpus": "toy.h5", "sets": {key: {"sha256": digit * 64, **about}}}
+        for key, digit in (("toy/a", "1"), ("toy/b", "2"))
+    )
+    made = tracking.grid_run(recipe, "toy", [first])
+    tracking.end(recipe, made, "FINISHED")
+    for _ in range(2):
+        assert tracking.grid_run(recipe, "toy", [first, second]) == made
+    run = tracking.client("sqlite:///mlflow.db").get_run(made)
+    assert sorted(i.dataset.name for i in run.inputs.dataset_inputs) == ["toy/a", "toy/b"]
+    assert run.info.status == "RUNNING"
+
+
 def test_a_taken_port_is_refused(workdir):
     from wmzoo import ui
 

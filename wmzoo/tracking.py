@@ -142,11 +142,11 @@ def grid_run(recipe: Recipe, grid: str, manifests: Sequence[Mapping[str, Any]]) 
     found = [str(run.info.run_id) for run in runs if run.data.tags.get(GRID) == grid]
     if found:
         store.update_run(found[0], status="RUNNING")
-        return found[0]
-    tags = {KIND: "grid", GRID: grid, "mlflow.source.name": "wmzoo grid", "mlflow.source.type": "LOCAL"}
-    run_id = str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)
-    _log_data(store, run_id, *manifests)
-    return run_id
+    else:
+        tags = {KIND: "grid", GRID: grid, "mlflow.source.name": "wmzoo grid", "mlflow.source.type": "LOCAL"}
+        found = [str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)]
+    _log_data(store, found[0], *manifests)  # a grid may be extended to other sets; those it has are not named twice
+    return found[0]
 
 
 def run_record(recipe: Recipe, run_id: str, status: str) -> dict[str, Any]:
