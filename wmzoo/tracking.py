@@ -139,14 +139,14 @@ def grid_run(recipe: Recipe, grid: str, manifests: Sequence[Mapping[str, Any]]) 
     store = client(recipe.tracking.uri)
     number = _experiment_id(store, recipe.tracking.uri, recipe.experiment)
     runs = store.search_runs([number], f"tags.`{KIND}` = 'grid'", order_by=["attributes.start_time ASC"])
-    found = [str(run.info.run_id) for run in runs if run.data.tags.get(GRID) == grid]
-    if found:
-        store.update_run(found[0], status="RUNNING")
+    run_id = next((str(run.info.run_id) for run in runs if run.data.tags.get(GRID) == grid), "")
+    if run_id:
+        store.update_run(run_id, status="RUNNING")
     else:
         tags = {KIND: "grid", GRID: grid, "mlflow.source.name": "wmzoo grid", "mlflow.source.type": "LOCAL"}
-        found = [str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)]
-    _log_data(store, found[0], *manifests)  # a grid may be extended to other sets; those it has are not named twice
-    return found[0]
+        run_id = str(store.create_run(number, run_name=f"grid {grid}", tags=tags).info.run_id)
+    _log_data(store, run_id, *manifests)  # a grid may be extended to other sets; those it has are not named twice
+    return run_id
 
 
 def run_record(recipe: Recipe, run_id: str, status: str) -> dict[str, Any]:
