@@ -17,6 +17,7 @@ from wmzoo import tracking
 from wmzoo.contracts.systems import SMALL, linear_episode, planted_episode, system_set, toy_recipe
 from wmzoo.data.sealing import check_seal, seal
 from wmzoo.data.store import write_corpus
+from wmzoo.interrupts import handled
 from wmzoo.trajectories import Episode
 
 __all__ = ["SMALL", "linear_episode", "planted_episode", "system_set", "toy_recipe"]
@@ -71,6 +72,12 @@ def run_until(trainer, step, monkeypatch):
         trainer.run(quiet=True)
 
 
+def stored_runs(uri: str = "sqlite:///mlflow.db"):
+    """The runs of ``toy_recipe`` in the tracking store."""
+    store = tracking.client(uri)
+    return store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+
+
 @contextlib.contextmanager
 def interrupted_at(statement: str):
     """Press Ctrl-C while the tracking store executes the first SQL statement that begins so; the block ends by it."""
@@ -94,10 +101,10 @@ def interrupted_at(statement: str):
 @contextlib.contextmanager
 def no_room(size: int = 4096):
     """Refuse to let any file grow beyond ``size`` bytes, as a disk that is full does."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with handled([signal.SIGXFSZ], signal.SIG_IGN):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)

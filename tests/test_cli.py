@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from systems import system_corpus, toy_recipe
+from systems import stored_runs, system_corpus, toy_recipe
 
-from wmzoo import tracking
 from wmzoo.cli import main
 
 WMZOO = [sys.executable, "-m", "wmzoo"]
@@ -100,8 +99,7 @@ def test_ctrl_c_and_a_request_to_end_say_how_to_go_on(project, number):
     process.send_signal(number)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130 and "wmzoo: interrupted; what was finished is kept: repeat the command" in said
-    store = tracking.client(f"sqlite:///{project}/mlflow.db")
-    (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    (run,) = stored_runs()
     assert run.info.status == "FAILED"
 
 

@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 
 import pytest
-from systems import interrupted_at, toy_recipe
+from systems import interrupted_at, stored_runs, toy_recipe
 
 from wmzoo import tracking
 from wmzoo.errors import WmzooError
@@ -65,7 +65,7 @@ def fork_writers(uri: str) -> int:
 def check_complete(uri: str) -> None:
     """Every run and every metric of the writers is there."""
     store = tracking.client(uri)
-    runs = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    runs = stored_runs(uri)
     assert sorted(r.data.params["seed"] for r in runs) == sorted(str(seed) for seed in range(WRITERS))
     for run in runs:
         assert run.info.status == "FINISHED" and run.inputs.dataset_inputs

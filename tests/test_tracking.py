@@ -8,7 +8,7 @@ import socket
 import tempfile
 
 import pytest
-from systems import interrupted_at, system_corpus, toy_recipe
+from systems import interrupted_at, stored_runs, system_corpus, toy_recipe
 
 from wmzoo import grid, report, tracking, training
 from wmzoo.errors import WmzooError
@@ -70,11 +70,10 @@ def test_an_interrupted_run_has_failed_in_mlflow_and_is_gone_on_with(workdir, st
     recipe = check(Source(toy_recipe(train={"steps": 4, "validate_every": 2}), {}))
     with interrupted_at(statement):  # while it is opened, trained or, by the last one, closed
         training.train(recipe, quiet=True)
-    store = tracking.client("sqlite:///mlflow.db")
-    (run,) = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
+    (run,) = stored_runs()
     assert run.info.status == "FAILED"
     folder = training.train(recipe, resume=True, quiet=True)
-    (run,) = store.search_runs([run.info.experiment_id])
+    (run,) = stored_runs()
     assert run.info.status == "FINISHED" and read_json(folder / "run.json")["status"] == "finished"
 
 

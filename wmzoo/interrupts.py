@@ -5,23 +5,36 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
-ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def handled(numbers: Sequence[int], handler: Any) -> Iterator[None]:
+    """Have signals handled in another way meanwhile.
+
+    Args:
+        numbers: of the signals.
+        handler: a function, or ``signal.SIG_IGN``, which processes that are started meanwhile inherit.
+    """
+    before = [signal.signal(number, handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, earlier in zip(numbers, before, strict=True):
+            signal.signal(number, earlier)
 
 
 @contextlib.contextmanager
 def terminated_is_interrupted() -> Iterator[None]:
     """Take the request of a batch system to end, or a closed terminal, for Ctrl-C."""
     # A process that nohup started keeps on ignoring the closed terminal.
-    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is not signal.SIG_IGN]
-    before = [signal.signal(number, signal.default_int_handler) for number in wanted]
-    try:
+    wanted = [number for number in TERMINATING if signal.getsignal(number) is not signal.SIG_IGN]
+    with handled(wanted, signal.default_int_handler):
         yield
-    finally:
-        for number, handler in zip(wanted, before, strict=True):
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -38,14 +51,10 @@ def deferred() -> Iterator[None]:
         held.append(number)
 
     # Other threads are never interrupted, and what is no interrupt, or is held back already, is left alone.
-    here = threading.current_thread() is threading.main_thread()
-    wanted = [n for n in ASKING if here and signal.getsignal(n) is signal.default_int_handler]
-    for number in wanted:
-        signal.signal(number, hold)
+    asking = (signal.SIGINT, *TERMINATING) if threading.current_thread() is threading.main_thread() else ()
     try:
-        yield
+        with handled([n for n in asking if signal.getsignal(n) is signal.default_int_handler], hold):
+            yield
     finally:
-        for number in wanted:
-            signal.signal(number, signal.default_int_handler)
         if held:
             raise KeyboardInterrupt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -14,28 +13,17 @@ import time
 
 import pytest
 from grids import attempts, orphans, run, start, write_grid
-from systems import system_corpus
+from systems import stored_runs, system_corpus
 
 from wmzoo import cli, tracking
 from wmzoo.gridrun import state
+from wmzoo.interrupts import handled
 
 WIDTHS = {"model.backbone.width": [16, 32]}
 
 
-@contextlib.contextmanager
-def ignored(number):
-    """Ignore a signal, and have what is started meanwhile ignore it."""
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def mlflow_runs(kind=""):
-    store = tracking.client("sqlite:///mlflow.db")
-    found = store.search_runs([store.get_experiment_by_name("toy").experiment_id])
-    return [r for r in found if r.data.tags.get(tracking.KIND, "") == kind]
+    return [r for r in stored_runs() if r.data.tags.get(tracking.KIND, "") == kind]
 
 
 def test_a_grid_is_trained_evaluated_and_compared_and_nothing_twice(workdir, capfd):
@@ -125,7 +113,7 @@ def test_two_processes_share_the_cells(whole, monkeypatch):
 @pytest.mark.parametrize("behind", [False, True])
 def test_ctrl_c_stops_everything_and_says_how_to_go_on(workdir, behind):
     write_grid(workdir, {"seed": [0, 1]}, steps=4000)
-    with ignored(signal.SIGINT) if behind else contextlib.nullcontext():  # as `wmzoo grid toy.yaml &` in a script does
+    with handled([signal.SIGINT] if behind else [], signal.SIG_IGN):  # as `wmzoo grid toy.yaml &` in a script does
         process = start(workdir, "--workers", "2")
     wait_for(lambda: len(list(workdir.glob("runs/toy/*/last.safetensors"))) == 2)
     os.kill(process.pid, signal.SIGTERM if behind else signal.SIGINT)
